@@ -12,12 +12,14 @@ from learnkit.device import to_device
 from learnkit.distributed.sharded import placed
 from learnkit.distributed.world import world
 from learnkit.gradients import local
+from learnkit.models.finite import tell_of_weights
 from learnkit.optim.groups import spread_rates
 from learnkit.optim.optimizers import set_learning_rates
 from learnkit.training.batches import batches_of_epoch, split_batch
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
 from learnkit.training.weights import set_tensors, tensors_of
+from learnkit.tree import map_tensors
 from learnkit.types import LearningRate
 
 __all__ = ["EMA", "SWA"]
@@ -52,7 +54,11 @@ class _Averaging(Callback, ABC):
 
     def after_fit(self, state: TrainState) -> None:
         if not state.restored:  # otherwise the model holds the weights of before a nan
-            (self._restore if state.failed else self._swap_in)(state)
+            if state.failed:
+                self._restore(state)
+            else:
+                self._swap_in(state)
+                tell_of_weights(f"the averaged weights of {self.label}", state.model, map_tensors(local, self._average))
         self._reset()
         self._model = None
 

@@ -75,8 +75,10 @@ class MixedPrecision(Callback):
         self._compute = saved
 
 
-def _tell_of_skipped(n: int, fix: str) -> None:
-    warn(f"the last {n} steps were skipped, as gradients overflowed in float16: the weights have not changed. {fix}")
+def _tell_of_skipped(n: float, fix: str) -> None:
+    warn(
+        f"the last {n:.0f} steps were skipped, as gradients overflowed in float16: the weights have not changed. {fix}"
+    )
 
 
 class GradientClipping(Callback):

@@ -14,7 +14,7 @@ An item is familiar if its score is at least that of 5 % of the validation set.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -99,7 +99,7 @@ class Familiarity:
     Attributes:
         threshold: of the sum of the signs.
         n: items it was fitted on.
-        energy_kind: of the raw outputs; None for numbers, whose size says nothing.
+        energy_kind: of the raw outputs; None for numbers, whose size says nothing, and for several outputs.
         energy_scale: of the energy.
         subspace: of the features; None where the head does not stand apart from the body.
         distance_scale: of the negative distance.
@@ -112,18 +112,27 @@ class Familiarity:
     subspace: Subspace | None = None
     distance_scale: Scale | None = None
 
-    def scores(self, raw: Tensor, features: Tensor) -> Tensor:
+    def scores(self, raw: Any, features: Tensor | None) -> Tensor:
         """How familiar items are, float64 (N,): 0 or more is familiar.
 
         Args:
-            raw: outputs before the activation, (N, C).
+            raw: outputs before the activation, (N, C); not read without an energy.
             features: what the head gets, (N, D); not read without a subspace.
+
+        Raises:
+            UsageError: several outputs where the energy is that of one, or other features.
         """
-        total = torch.full(raw.shape[:1], -self.threshold, dtype=torch.float64, device=raw.device)
+        total: Tensor | float = -self.threshold
         if self.energy_kind is not None and self.energy_scale is not None:
+            if not isinstance(raw, Tensor):
+                raise UsageError(
+                    "familiarity: the raw outputs", got=type(raw).__name__, expected="one tensor (N, C), as fitted",
+                    fix="Call learn.fit_conformal() again.",
+                )  # fmt: skip
             total = total + self.energy_scale(energy(raw, self.energy_kind))
-        if self.subspace is not None and self.distance_scale is not None:
+        if features is not None and self.subspace is not None and self.distance_scale is not None:
             total = total + self.distance_scale(-self.subspace.distance(features))
+        assert isinstance(total, Tensor)  # there is an energy or a subspace
         return total
 
 
@@ -139,11 +148,12 @@ def energy(raw: Tensor, kind: EnergyKind) -> Tensor:
     return torch.stack([raw, torch.zeros_like(raw)], -1).logsumexp(-1).sum(1)  # onnxruntime has no softplus in float64
 
 
-def fit_familiarity(raw: Tensor, features: Tensor, known: Tensor, kind: EnergyKind | None) -> Familiarity | None:
+def fit_familiarity(raw: Tensor | None, features: Tensor, known: Tensor, kind: EnergyKind | None) -> Familiarity | None:
     """Signs and threshold; None where there is neither an energy nor features.
 
     Args:
-        raw: outputs before the activation of items the model was not trained on, (N, C).
+        raw: outputs before the activation of items the model was not trained on, (N, C); None for several, which have
+            no energy.
         features: what the head gets for them, (N, D); D is 0 where it does not stand apart.
         known: what it gets for training items, (M, D).
         kind: of the energy; None for numbers.
@@ -151,11 +161,11 @@ def fit_familiarity(raw: Tensor, features: Tensor, known: Tensor, kind: EnergyKi
     Raises:
         DataError: outputs or features that are nan or infinite.
     """
-    total, energy_scale, subspace, distance_scale = torch.zeros(len(raw), dtype=torch.float64), None, None, None
+    total, energy_scale, subspace, distance_scale = torch.zeros(len(features), dtype=torch.float64), None, None, None
     for what, part in (("outputs", raw), ("features", features), ("features of training items", known)):
-        if not bool(part.isfinite().all()):
+        if part is not None and not bool(part.isfinite().all()):
             raise DataError(f"familiarity: {what} that are nan or infinite", fix="Look at the weights of the model.")
-    if kind is not None:
+    if kind is not None and raw is not None:
         energies = energy(raw, kind)
         energy_scale = Scale.of(energies)
         total = total + energy_scale(energies)
@@ -168,4 +178,5 @@ def fit_familiarity(raw: Tensor, features: Tensor, known: Tensor, kind: EnergyKi
         return None
     rank = max(1, int((1 - KEPT) * (len(total) + 1) + 1e-9))  # so that a new item is above it with 95 %
     threshold = float(total.kthvalue(rank).values)
+    kind = None if energy_scale is None else kind
     return Familiarity(threshold, len(total), kind, energy_scale, subspace, distance_scale)

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.errors import UsageError
-from learnkit.losses.outputs import output_to_pass
 from learnkit.models.calling import call_model
 from learnkit.models.features import NoHead, eagerly, head_layers, parameter_ids
 
-__all__ = ["RawAndFeatures", "head_name", "pooled"]
+__all__ = ["RawAndFeatures", "head_name", "in_rows", "pooled"]
 
 
 def head_name(model: nn.Module, group: nn.Module) -> str | None:
@@ -39,15 +38,26 @@ def pooled(features: Tensor) -> Tensor:
     return (features if features.ndim < 3 else features.flatten(2).mean(2)).float().view(features.shape[0], -1)
 
 
+def in_rows(outputs: Tensor) -> Tensor:
+    """Outputs (N, C) or (N,) as float32 (N, C).
+
+    Raises:
+        UsageError: more axes.
+    """
+    if outputs.ndim not in (1, 2):
+        raise UsageError("the model's outputs", got=tuple(outputs.shape), expected="one tensor (N, C)")
+    return outputs.float().view(outputs.shape[0], -1)
+
+
 class RawAndFeatures(nn.Module):
-    """Returns a model's raw outputs and the pooled features that its head gets.
+    """Returns a model's raw outputs, one tensor or a structure of several, and the pooled features that its head gets.
 
     Until `close`, a hook of the model remembers what the head gets, for each thread by itself.
 
     Args:
         model: the network; modes and gradients are the caller's.
         layer: the name of the one whose input are the features; None for raw outputs alone.
-        output: picks the one of the model's outputs that is the prediction; None for a model of one.
+        output: picks the one of the model's outputs that is the prediction; None for all of them.
     """
 
     def __init__(self, model: nn.Module, layer: str | None, output: Callable[[Any], Any] | None = None) -> None:
@@ -59,13 +69,15 @@ class RawAndFeatures(nn.Module):
         if layer is not None:
             self._hook = model.get_submodule(layer).register_forward_pre_hook(self._own.catch, with_kwargs=True)
 
-    def forward(self, *inputs: Any) -> tuple[Tensor, Tensor]:
-        """Raw outputs (N, C) and features (N, D), both in float32; D is 0 without a layer."""
+    def forward(self, *inputs: Any) -> tuple[Any, Tensor | None]:
+        """Raw outputs, of several with all of their parts, and features (N, D); None without a layer.
+
+        One tensor of outputs is float32 (N, C).
+        """
         outputs, features = self.all_outputs(*inputs)
-        raw = self._raw(outputs)
-        if features is None:
-            return raw, raw.new_empty(raw.shape[0], 0)
-        if features.shape[0] != raw.shape[0]:
+        raw = outputs if self._output is None else self._output(outputs)
+        raw = in_rows(raw) if isinstance(raw, Tensor) else raw
+        if features is not None and isinstance(raw, Tensor) and len(features) != len(raw):
             raise _not_once()
         return raw, features
 
@@ -83,16 +95,6 @@ class RawAndFeatures(nn.Module):
         if len(caught) != 1:
             raise _not_once()
         return outputs, caught[0]
-
-    def _raw(self, outputs: Any) -> Tensor:
-        raw = outputs if self._output is None else self._output(outputs)
-        if not isinstance(raw, Tensor) or raw.ndim > 2:
-            got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
-            raise UsageError(
-                "the model's outputs", got=got, expected="one tensor (N, C)",
-                fix=f"Pass the learner {output_to_pass(raw)}." if not isinstance(raw, Tensor) else "",
-            )  # fmt: skip
-        return raw.float().view(raw.shape[0], -1)
 
     def close(self) -> None:
         """Take the hook out of the model."""

@@ -212,18 +212,21 @@ class DataBunch(DataParts):
     def prepare(self, item: Any) -> Tensor:
         """One item as a batch of one on the device, as the model sees it: floats are of the type of the data.
 
+        Of one with named entries it is the entry that the bunch's `inputs=` names.
+
         Where it takes a batch to know that type, tensors keep theirs, and NumPy's float64 becomes torch's default.
 
         Raises:
             UsageError, WrongTypeError: a shape other than that of the inputs, for data in memory; not numbers, or not
                 integers of the data's type; data of several inputs.
+            DataError: named entries without that one.
         """
         if self.several_inputs:
             raise WrongTypeError(
                 f"item: got {names_of(item)}", fix=SEVERAL_INPUTS,
                 expected=f"numbers, the one input of a model; this data gives it {self.several_inputs}",
             )  # fmt: skip
-        return one_item(item, self.item_form, self.device)
+        return one_item(item if self.keys is None else self.keys.item(item), self.item_form, self.device)
 
     def augmented_dl(self, ds_type: DatasetType | str) -> ImageLoader:
         """The images of a part in their order, augmented as in training; `seed_epoch` selects the random numbers.

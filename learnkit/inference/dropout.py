@@ -80,7 +80,7 @@ def predict_with_dropout(
             spread = _Spread(entropy_of)
             for k in range(world.rank, n, world.size):
                 compute.reseed(derive(seed, Stream.STEP, number, k))
-                spread.add(activated(activation, raw_outputs(model, inputs, compute)))
+                spread.add(activated(activation, raw_outputs(model, inputs, compute, number)))
             spread = spread.of_all()
             means.add(spread.mean)
             stds.add((spread.squares / n).sqrt())

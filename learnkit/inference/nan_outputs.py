@@ -1,14 +1,12 @@
 """Outputs that are nan: argmax and thresholds name a class for them all the same, so they are told of."""
 
 import math
-from itertools import chain
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from learnkit.errors import warn
-from learnkit.text import shortened
 
-__all__ = ["tell_of_nan", "tell_of_nan_weights"]
+__all__ = ["tell_of_nan"]
 
 FEW = 100  # numbers
 
@@ -30,17 +28,3 @@ def tell_of_nan(outputs: Tensor) -> None:
         f"the outputs of {int(rows.sum())} of {len(rows)} items are nan, the first of them item {first}: "
         "their labels mean nothing. Look at these items, or at the weights of the model."
     )
-
-
-def tell_of_nan_weights(model: nn.Module) -> None:
-    """Warn of weights and buffers that are nan, as most of what the model computes will be.
-
-    Warns:
-        LearnkitWarning: the names of such tensors.
-    """
-    named = chain(model.named_parameters(), model.named_buffers())
-    bad = [name for name, tensor in named if tensor.is_floating_point() and bool(tensor.isnan().any())]
-    if bad:
-        warn(
-            f"the weights of the model hold nan: {shortened(bad)}. Its predictions mean nothing: train or load others."
-        )

@@ -108,10 +108,13 @@ def _as_targets(targets: Any) -> Any:
     return rows
 
 
-def raw_outputs(model: nn.Module, inputs: Sequence[Any], compute: Compute) -> Any:
-    """Outputs of the model for the inputs of a batch, in float32; modes and gradients are up to the caller."""
+def raw_outputs(model: nn.Module, inputs: Sequence[Any], compute: Compute, number: int | None = None) -> Any:
+    """Outputs of the model for the inputs of a batch, in float32; modes and gradients are up to the caller.
+
+    The number of the batch is for errors.
+    """
     with compute.autocast():
-        outputs = call_model(model, inputs)
+        outputs = call_model(model, inputs, None if number is None else (number, ""))
     return compute.full(outputs)
 
 
@@ -246,7 +249,7 @@ def _predict_batches(
     n_batch: int | None,
 ) -> Iterator[tuple[Predictions, Read]]:
     for number, read in enumerate(read_batches(loader, compute, n_batch)):
-        targets, outputs = read.targets, raw_outputs(model, read.inputs, compute)
+        targets, outputs = read.targets, raw_outputs(model, read.inputs, compute, number)
         losses = None
         if loss is not None:
             if targets is None:

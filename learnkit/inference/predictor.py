@@ -15,10 +15,11 @@ from learnkit.data.loading.items import several
 from learnkit.data.tasks import Task
 from learnkit.device import Compute
 from learnkit.errors import ImageError, LearnkitError
-from learnkit.inference.nan_outputs import tell_of_nan, tell_of_nan_weights
+from learnkit.inference.nan_outputs import tell_of_nan
 from learnkit.inference.predictions import activated, raw_outputs
 from learnkit.inference.sets import PredictionSet, SetAnswers, not_fitted
 from learnkit.models.calling import call_model
+from learnkit.models.finite import tell_of_weights
 from learnkit.persistence.weights import plain_model
 from learnkit.training.weights import copied
 from learnkit.types import Activation
@@ -147,7 +148,7 @@ class Predictor:
         compute: the precision of forward passes; None for that of the weights.
 
     Warns:
-        LearnkitWarning: weights that are nan.
+        LearnkitWarning: weights that are nan or infinite.
     """
 
     def __init__(
@@ -164,7 +165,7 @@ class Predictor:
     ) -> None:
         check_int("bs", bs, 1)
         self.model: nn.Module = copied(model).eval()
-        tell_of_nan_weights(self.model)
+        tell_of_weights("the weights of the model", self.model)
         for parameter in self.model.parameters():
             if parameter.is_leaf:  # those of a copied ScriptModule are not
                 parameter.requires_grad_(False)

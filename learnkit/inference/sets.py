@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from learnkit.certainty.conformal import Intervals
 from learnkit.certainty.fitted import FittedCertainty
-from learnkit.certainty.outputs import RawAndFeatures
+from learnkit.certainty.outputs import RawAndFeatures, in_rows
 from learnkit.device import Compute
 from learnkit.errors import UsageError
-from learnkit.inference.predictions import raw_outputs
+from learnkit.inference.predictions import activated, raw_outputs
+from learnkit.tree import map_tensors
 from learnkit.types import Activation
 
 __all__ = ["PredictionSet", "SetAnswers", "not_fitted"]
@@ -63,13 +64,13 @@ class SetAnswers:
     def __call__(self, x: Tensor) -> list[PredictionSet]:
         """The answer for each item of a batch (N, ...)."""
         raw, features = raw_outputs(self._both, (x,), self._compute)
-        activated = self._activation(raw).detach().cpu()
-        familiar, scores = self._fitted.familiarity, [float("nan")] * len(raw)
+        preds = in_rows(activated(self._activation, raw)).detach().cpu()
+        familiar, scores = self._fitted.familiarity, [float("nan")] * len(preds)
         if familiar is not None:
-            scores = familiar.scores(raw.cpu(), features.cpu()).tolist()
+            scores = familiar.scores(*map_tensors(Tensor.cpu, (raw, features))).tolist()
         return [
             PredictionSet(labels, None if math.isnan(score) else score >= 0, score, probs)
-            for labels, score, probs in zip(self._labels(activated), scores, activated.unbind(), strict=True)
+            for labels, score, probs in zip(self._labels(preds), scores, preds.unbind(), strict=True)
         ]
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -10,13 +11,13 @@ from torch import Tensor, nn
 
 from learnkit.arguments import checks_methods
 from learnkit.certainty.conformal import Conformal, fit_class_sets, fit_intervals, fit_label_sets
-from learnkit.certainty.familiarity import MAX_ITEMS, EnergyKind, fit_familiarity
+from learnkit.certainty.familiarity import MAX_ITEMS, EnergyKind, Familiarity, fit_familiarity
 from learnkit.certainty.fitted import FittedCertainty
-from learnkit.certainty.outputs import RawAndFeatures, head_name
+from learnkit.certainty.outputs import RawAndFeatures, head_name, in_rows
 from learnkit.checks import check_int, check_kind
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import UsageError, warn
-from learnkit.inference.predictions import predict_loader, predict_stream
+from learnkit.inference.predictions import activated, predict_loader, predict_stream
 from learnkit.inference.predictor import Predictor, prepared_batches
 from learnkit.inference.sets import PredictionSet, SetAnswers, not_fitted
 from learnkit.interpretation.calibration import fit_temperature
@@ -25,11 +26,13 @@ from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner.answers import Answers
 from learnkit.learner.fingerprint import digest_of
 from learnkit.learner.preds import Part, Source
-from learnkit.losses.activations import scaled
+from learnkit.losses.activations import check_is_softmax, scaled
+from learnkit.losses.outputs import names_of
 from learnkit.models.features import NoHead
 from learnkit.modes import eval_mode
 from learnkit.persistence.weights import plain_model
 from learnkit.training.weights import tensors_of
+from learnkit.tree import map_tensors
 from learnkit.types import Activation, DatasetType
 
 __all__ = ["Certainty"]
@@ -50,9 +53,16 @@ class Certainty(Answers):
 
         No predicted class changes, only its confidence. Exports keep it. Guo et al., On calibration of modern neural
         networks, 2017.
+
+        Raises:
+            WrongTypeError: the task is not one class per item.
+            UsageError: predictions other than the softmax of one tensor of raw outputs, or a part without labels.
         """
         check_kind("calibrate: the task of the data", self.dls.task, Classification, "Classification")
-        raw, targets = self.get_preds(DatasetType.of(ds_type), activ=nn.Identity())
+        raw, targets = self.get_preds(DatasetType.of(ds_type), activ=_one_tensor)
+        check_is_softmax("calibrate", self.activation, raw)
+        if targets is None:
+            raise no_labels(DatasetType.of(ds_type))
         self.temperature = fit_temperature(raw, targets)
         return self.temperature
 
@@ -102,29 +112,31 @@ class Certainty(Answers):
             raise UsageError("fit_conformal: ds_type", got=part.name, expected=expected, fix='Use "valid" or "test".')
         layer = head_name(plain_model(self.model), self.groups[-1])
         try:
-            raw, features, known, targets = self._measured(part, layer)
+            preds, raw, features, known, targets = self._measured(part, layer)
         except NoHead:  # called twice, or with more than features
-            raw, features, known, targets = self._measured(part, None)
-        sets = _fit_sets(task, self._of_raw()(raw), targets, alpha, method)
+            preds, raw, features, known, targets = self._measured(part, None)
+        sets = _fit_sets(task, preds, targets, alpha, method)
         kind: EnergyKind | None = None
-        if not isinstance(task, Regression):
+        if not isinstance(task, Regression) and raw is not None:
             kind = "softmax" if isinstance(task, Classification) else "sigmoid"
         familiarity = fit_familiarity(raw, features, known, kind)
         has_features = familiarity is not None and familiarity.subspace is not None
         self._keep(FittedCertainty(sets, familiarity, layer if has_features else None))
 
-    def _measured(self, part: DatasetType, layer: str | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Raw outputs, features, features of training items, and targets."""
+    def _measured(self, part: DatasetType, layer: str | None) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]:
+        """Predictions, raw outputs (None for several), features, features of training items, and targets."""
         n_out = self._task("fit_conformal").n_out
         with self._answering() as (model, compute), _tapped(model, layer, self.output) as both:
-            joined, targets, _ = predict_loader(both, self._loader(part), compute, _joined)
+            together = partial(_joined, self._of_raw(), n_out)
+            joined, targets, _ = predict_loader(both, self._loader(part), compute, together)
             if not isinstance(targets, Tensor):
                 raise no_labels(part)
-            raw, features, known = joined[:, :n_out], joined[:, n_out:], joined.new_empty(0, 0)
+            known = joined.new_empty(0, 0)
             if layer is not None:
-                train = predict_stream(both, self._loader(DatasetType.Train), compute, _joined)
-                known = _evenly(preds[:, n_out:] for preds, _, _ in train)
-        return raw, features, known, targets
+                train = predict_stream(both, self._loader(DatasetType.Train), compute, _features)
+                known = _evenly(features for features, _, _ in train)
+        preds, features, raw = joined.tensor_split((n_out, n_out + known.shape[1]), 1)
+        return preds, raw if raw.shape[1] else None, features, known, targets
 
     def predict_set(self, item: Any) -> PredictionSet:
         """(labels, is_familiar, score, probs) of one item, with the coverage of `fit_conformal`.
@@ -154,9 +166,7 @@ class Certainty(Answers):
                 fix=f"Set the groups so that the last one is the head, learn.split(...). {FIT_AGAIN}",
             )
         with self._answering() as (model, compute), _tapped(model, fitted.layer, self.output) as both:
-            joined, _, _ = predict_loader(both, self._loader(ds_type), compute, _joined)
-        n_out = self._task("familiarity").n_out
-        return fitted.familiarity.scores(joined[:, :n_out], joined[:, n_out:])
+            return predict_loader(both, self._loader(ds_type), compute, partial(_scores, fitted.familiarity))[0]
 
     @property
     def certainty(self) -> FittedCertainty | None:
@@ -232,8 +242,31 @@ def _tapped(model: nn.Module, layer: str | None, output: Any) -> closing[RawAndF
     return closing(RawAndFeatures(plain_model(model), layer, output))
 
 
-def _joined(outputs: Any) -> Tensor:
-    return torch.cat(outputs, 1)
+def _one_tensor(raw: Any) -> Tensor:
+    """Raw outputs as they are, where a temperature can be fitted to them."""
+    if isinstance(raw, Tensor):
+        return raw
+    raise UsageError(
+        f"calibrate: it fits one temperature to one tensor of raw outputs, and this model returns {names_of(raw)}",
+        fix="Combine them before the softmax instead: Learner(..., output=lambda outputs: ...), without activation=.",
+    )
+
+
+def _joined(activation: Activation, n_out: int, outputs: Any) -> Tensor:
+    """Predictions, features and one tensor of raw outputs, side by side."""
+    raw, features = outputs
+    preds = in_rows(activated(activation, raw))
+    if preds.shape[1] != n_out:
+        raise UsageError("fit_conformal: the predictions", got=tuple(preds.shape), expected=f"(N, {n_out})")
+    return torch.cat([preds, *(part for part in (features, raw) if isinstance(part, Tensor))], 1)
+
+
+def _features(outputs: Any) -> Tensor:
+    return outputs[1]  # type: ignore[no-any-return]
+
+
+def _scores(familiarity: Familiarity, outputs: Any) -> Tensor:
+    return familiarity.scores(*map_tensors(Tensor.cpu, outputs))
 
 
 def _evenly(batches: Iterable[Tensor]) -> Tensor:

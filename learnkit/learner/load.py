@@ -132,7 +132,7 @@ def _data(spec: ExportSpec, file: Path, device: torch.device | str | None) -> Da
     """A bunch without items that prepares inputs as in training."""
     if spec.preprocess is None:
         loader = _NoData(file) if spec.input_shape is None else _NoTensors(file, spec.input_shape, spec.dtype)
-        return DataBunch(loader, loader, task=spec.task, device=device, path=file.parent)
+        return DataBunch(loader, loader, task=spec.task, device=device, path=file.parent, keys=spec.keys)
     if spec.task is None:
         raise CorruptFileError(f"{file}: the manifest has transforms of images, and no task", fix=EXPORT_AGAIN)
     resize, normalize = spec.preprocess.resize, spec.preprocess.normalize

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -18,7 +19,7 @@ from learnkit.learner.running import Running
 from learnkit.losses.outputs import OneOutput, OutputKey
 from learnkit.optim.optimizers import OptimizerFactory, factory_of
 from learnkit.training.callback import Callback, CallbackList
-from learnkit.types import PathLike
+from learnkit.types import Activation, PathLike
 
 __all__ = ["Options", "as_list"]
 
@@ -40,6 +41,7 @@ class Options(ABC):
     _output: OneOutput | None = None
     _wd: float | None = None
     _temperature = 1.0
+    _activation: Activation | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse names of other libraries and objects, which would be stored and never read.
@@ -178,7 +180,13 @@ class Options(ABC):
 
     @temperature.setter
     def temperature(self, value: float) -> None:
-        self._temperature = check_number("temperature", value, "(0, inf)", expected="a finite number above 0")
+        check_number("temperature", value, "(0, inf)", expected="a finite number above 0")
+        if value != 1 and self._activation is torch.exp:
+            raise UsageError(
+                "temperature: this loss takes logarithms, which are those of probabilities at 1 alone", got=value,
+                expected="1", fix="Let the model return raw outputs, and train it with nn.CrossEntropyLoss().",
+            )  # fmt: skip
+        self._temperature = value
 
     @abstractmethod
     def _made_by(self, opt_func: str | OptimizerFactory) -> Any:

@@ -43,7 +43,6 @@ class LearnerParts(Options):
     _dls: DataBunch
     _model: nn.Module
     _loss_func: Loss
-    _activation: Activation | None = None
     _metrics: list[Metric]
     _checked_metrics: tuple[Metric, ...]
     _left_out: LeftOut | None = None  # of the targets, by the metrics

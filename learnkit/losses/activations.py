@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from learnkit.arguments import unwrapped
 from learnkit.errors import UsageError
+from learnkit.text import name_of
 from learnkit.tree import map_tensors
 from learnkit.types import Activation, Loss
 
@@ -20,6 +21,7 @@ __all__ = [
     "MAKE_TENSORS",
     "activation_of",
     "at_temperature",
+    "check_is_softmax",
     "identity",
     "is_of_torch",
     "scaled",
@@ -57,6 +59,27 @@ def at_temperature(raw: Any, temperature: float) -> Any:
     (tensor([0.5000, 0.5000]), tensor([3]))
     """
     return map_tensors(lambda output: output / temperature if output.is_floating_point() else output, raw)
+
+
+FEW = 64  # items that tell an activation from another
+
+
+def check_is_softmax(what: str, activation: Activation, raw: Tensor) -> None:
+    """Refuse an activation whose predictions at a temperature are not softmax(raw / temperature), seen on raw (N, C).
+
+    Raises:
+        UsageError: such an activation; `what` begins the message.
+    """
+    warm = raw[:FEW] / 2
+    found, expected = activation(warm), softmax(warm)
+    is_alike = isinstance(found, Tensor) and found.shape == expected.shape
+    if is_alike and torch.allclose(found, expected, atol=1e-3, equal_nan=True):
+        return
+    fix = "Leave out activation=, and let the model return the raw outputs of a softmax."
+    if activation is torch.exp:
+        fix = "Let the model return raw outputs, without log_softmax, and train it with nn.CrossEntropyLoss()."
+    made_by = f"those of this learner are made by {name_of(activation)}"
+    raise UsageError(f"{what}: it takes predictions that are the softmax of raw outputs; {made_by}", fix=fix)
 
 
 MAKE_TENSORS = (softmax, torch.sigmoid, torch.exp)  # never return what they are called with

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.errors import CorruptFileError, DownloadError, UsageError
+from learnkit.models.finite import tell_of_weights
 from learnkit.safe_load import plain_name, read_weights, tensors_only
 from learnkit.types import PathLike
 
@@ -120,6 +121,7 @@ def load_body(module: nn.Module, body: nn.Module, state: Mapping[str, Tensor], n
             f"weights: {len(wrong)} tensors do not fit the body of {name}: {'; '.join(wrong[:5])}",
             fix="Pass the weights of the same architecture.",
         )
+    tell_of_weights(f"weights for {name}", module, {key: state[key] for key in wanted if key in state})
     with torch.no_grad():
         for key, tensor in wanted.items():
             if key in state:

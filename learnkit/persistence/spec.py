@@ -15,6 +15,7 @@ from learnkit.checks import check_number
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image_bunch import as_image_bunch
+from learnkit.data.loading.batch_parts import Keys
 from learnkit.data.loading.peek import first_input
 from learnkit.data.tasks import Task
 from learnkit.errors import UsageError
@@ -58,6 +59,7 @@ class ExportSpec:
         output: picks the one of several outputs that is the prediction; None for a model of one.
         certainty: sets and familiarity, if they were fitted for this model.
         several_inputs: what an item gives the model if that is not one tensor, in words; "" if it is.
+        keys: which named entries of a batch are the inputs and the target; None for batches without names.
         base: the weights beside adapters that a file can leave out; None for none.
 
     Raises:
@@ -80,6 +82,7 @@ class ExportSpec:
     certainty: FittedCertainty | None = None
     base: BaseWeights | None = None
     several_inputs: str = ""
+    keys: Keys | None = None
 
     def __post_init__(self) -> None:
         check_number("temperature", self.temperature, "(0, inf)", expected="a finite number above 0")
@@ -118,6 +121,7 @@ class ExportSpec:
             dls.task,
             preprocess=dls.preprocess,
             several_inputs=dls.several_inputs,
+            keys=dls.keys,
             dtype=first.dtype if isinstance(first, Tensor) else torch.float32,
             loss_name=loss_name(loss, dls.task),
             training=training_facts(

@@ -16,6 +16,7 @@ from learnkit.atomic_files import named_file, write_atomically
 from learnkit.checks import check_kind
 from learnkit.data.classes import check_same_classes
 from learnkit.errors import UsageError, warn
+from learnkit.models.finite import tell_of_weights
 from learnkit.persistence.optimizer_state import is_optimizer_state, optimizer_state
 from learnkit.persistence.suffixes import WEIGHTS, existing, with_suffix
 from learnkit.safe_load import plain_name, read_file, tensors_only
@@ -128,6 +129,9 @@ def load_weights(
             others are allowed, with a warning if the head is as large.
         is_own: whether this model wrote the file, so that a buffer of another shape is one that has grown since.
 
+    Warns:
+        LearnkitWarning: weights that are nan or infinite, or that were not loaded.
+
     Raises:
         DataError: a file for other classes, or for the same in another order.
         MissingFileError: no such file; the message lists what is there.
@@ -161,8 +165,10 @@ def load_weights(
     known = extra_state(model)
     extra = {plain: value for name, value in extra.items() if (plain := plain_name(name, known)) in known}
     _load(path, model, {**matched, **extra}, grown)
+    tell_of_weights(f"weights in {path}", model, matched)
     if isinstance(loss, nn.Module):
         set_tensors(loss, matched_loss)
+        tell_of_weights(f"parameters of the loss in {path}", loss, matched_loss)
     return optimizer
 
 

@@ -10,7 +10,6 @@ from learnkit.data.loading.workers import worker_error
 from learnkit.device_memory import empty_cache, is_out_of_memory
 from learnkit.distributed.failures import told
 from learnkit.errors import OutOfMemoryError, UsageError
-from learnkit.models.calling import input_error
 from learnkit.text import name_of
 from learnkit.training.state import TrainState
 
@@ -40,8 +39,7 @@ def interrupts_noted(state: TrainState, n_recorded: Callable[[], int]) -> Iterat
 def explained(state: TrainState) -> Iterator[None]:
     """Train; a dead worker, running out of memory and a batch of one item before batch norm get an actionable error.
 
-    So do another number of inputs than the model takes, sparse gradients for an optimizer of dense ones, and the
-    reverse.
+    So do sparse gradients for an optimizer of dense ones, and the reverse.
     A shape that does not fit gets a note with that of the batch.
     """
     try:
@@ -53,7 +51,6 @@ def explained(state: TrainState) -> Iterator[None]:
             or _out_of_memory(error, state)
             or _lone_item(error)
             or _other_gradients(error, state)
-            or _other_inputs(error, state)
         )
         if named is not None:
             try:
@@ -88,7 +85,9 @@ def _out_of_memory(error: BaseException, state: TrainState) -> OutOfMemoryError 
 def _note_shapes(error: Exception, state: TrainState) -> None:
     """torch's error for a layer that does not fit reports the layer's shapes, not the batch's."""
     shapes = [str(tuple(x.shape)) for x in state.inputs if isinstance(x, Tensor)]
-    if shapes and isinstance(error, RuntimeError) and any(word in str(error) for word in ("shape", "size", "channels")):
+    has_note = bool(getattr(error, "__notes__", ()))  # of the model's input
+    words = ("shape", "size", "channels")
+    if shapes and not has_note and isinstance(error, RuntimeError) and any(word in str(error) for word in words):
         error.add_note(f"The inputs of epoch {state.epoch}, batch {state.batch}: shape {', '.join(shapes)}.")
 
 
@@ -100,12 +99,6 @@ def _lone_item(error: BaseException) -> UsageError | None:
         f"batch norm cannot train on a batch of one item ({error})",
         fix="Use bs=2 or more, or a norm that normalizes each item separately, such as nn.GroupNorm.",
     )
-
-
-def _other_inputs(error: BaseException, state: TrainState) -> UsageError | None:
-    """Python's error for a model that takes other arguments reports none of the batch."""
-    fix = "Make a batch (inputs..., targets), each input a part of its own: a tuple or a list within it is one input."
-    return input_error(state.model, state.inputs, fix) if isinstance(error, TypeError) else None
 
 
 def _other_gradients(error: BaseException, state: TrainState) -> UsageError | None:

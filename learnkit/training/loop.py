@@ -17,6 +17,7 @@ from learnkit.errors import DataError, Interrupt, SkipBatch, SkipEpoch, StopFit,
 from learnkit.losses.broadcasting import no_broadcasting
 from learnkit.losses.reduction import divisor, divisor_of
 from learnkit.metrics.shared import observe, results_of_all
+from learnkit.models.calling import raise_explained
 from learnkit.modes import undisturbed
 from learnkit.optim.fused import match_gradients
 from learnkit.seeds import Stream, derive
@@ -146,7 +147,7 @@ def forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatc
 
 def _forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatch) -> None:
     compute = state.compute
-    state.preds = outputs_of(state, state.parallel or state.model)
+    state.preds = outputs_of(state, state.batch, "training", state.parallel)
     callbacks.notify(Callback.after_pred, state)
     loss_func = state.batch_loss or state.loss_func
     state.loss = first_loss(state) if watch.is_new else as_loss(loss_func(state.preds, state.targets))
@@ -187,10 +188,19 @@ def _checked_loss(state: TrainState, callbacks: CallbackList, watch: LossWatch) 
     return state.loss if loss is None else loss
 
 
-def outputs_of(state: TrainState, model: Callable[..., Any]) -> Any:
-    """The model's outputs for `state.inputs`, in float32: all of them, or the one that the loss takes."""
+def outputs_of(state: TrainState, number: int, loader: str, run: Callable[..., Any] | None = None) -> Any:
+    """The model's outputs for `state.inputs`, in float32: all of them, or the one that the loss takes.
+
+    Args:
+        state: of the fit.
+        number, loader: of the batch, for errors.
+        run: runs the model in several processes.
+    """
     with state.compute.autocast():
-        outputs = model(*state.inputs)
+        try:
+            outputs = (run or state.model)(*state.inputs)
+        except Exception as error:
+            raise_explained(error, state.model, state.inputs, (number, loader))
     outputs = state.compute.full(outputs)
     return state.output(outputs) if state.loss_takes_one and state.output is not None else outputs
 
@@ -219,9 +229,9 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
     weights: list[Tensor | int | None] = []
     with undisturbed(state.loss_func), compute.preserve_rng():
         compute.reseed(derive(state.seed, Stream.VALID, world.rank))
-        for share in () if state.valid_dl is None else own_batches(state.valid_dl):
+        for number, share in enumerate(() if state.valid_dl is None else own_batches(state.valid_dl)):
             state.inputs, state.targets = split_batch(to_device(share.batch, compute.device), "validation")
-            state.preds = outputs_of(state, state.model)
+            state.preds = outputs_of(state, number, "validation")
             is_new = not state.has_validated
             with seen_whole(state, share) as counts:
                 state.loss = first_loss(state) if is_new else as_loss(state.loss_func(state.preds, state.targets))

@@ -15,6 +15,7 @@ from learnkit.device import copies_from_pinned
 from learnkit.distributed.sharded import whole
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
+from learnkit.models.finite import tell_of_weights
 from learnkit.optim.fused import load_state
 from learnkit.training.callback import Callback
 from learnkit.training.sharding import whole_of
@@ -162,6 +163,7 @@ def seek(state: TrainState, saved: dict[str, Any]) -> None:
     """Move a fit that has not started to where another was interrupted: its weights, its epoch and its batch."""
     if "model" in saved:  # not in the note of a fit that is done
         _restore_weights(state, saved)
+        tell_of_weights("weights in the checkpoint of the fit", (state.whole or state).model, saved["model"])
     at = saved["at"]
     state.start_epoch, state.start_batch, state.step = at["epoch"], at["batch"], at["step"]
     state.validated_step, state.began = at["validated_step"], -at["seconds"]

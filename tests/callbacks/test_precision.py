@@ -153,7 +153,7 @@ def test_a_search_for_a_rate_before_the_first_fit_leaves_no_scale(blobs: tuple[T
         if searches:
             learn.lr_find(num_it=8)
         note = acting(after_fit=lambda s: found.append((s.compute._scaler.get_scale(), s.compute.n_skipped)))
-        learn.fit(2, 1e-6, callbacks=note)
+        learn.fit(4, 1e-6, callbacks=note)
         return found[0]
 
     plain = scaled(searches=False)

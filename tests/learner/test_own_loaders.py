@@ -275,3 +275,37 @@ def test_batches_of_a_collate_function_may_have_any_shape() -> None:
     dls = DataBunch.from_datasets(items, items, bs=2, collate_fn=joined)
     learn = Learner(dls, nn.Linear(3, 1), loss_func=nn.MSELoss())
     assert learn.get_preds([items[0]])[0].shape == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("bad", "taken"), [(X[:4].double(), "takes float32"), (torch.ones(4, 3), "takes 2 numbers")], ids=["type", "width"]
+)
+def test_a_batch_that_a_layer_does_not_take_is_named(bad: Tensor, taken: str) -> None:
+    good, one_bad = [(X[:4], Y[:4])] * 3, [(X[:4], Y[:4]), (X[:4], Y[:4]), (bad, Y[:4])]
+
+    def learner(train: list[Any], valid: list[Any]) -> Learner:
+        return Learner(DataBunch.from_loaders(train, valid, classes=["a", "b"], device="cpu"), nn.Linear(2, 2))
+
+    in_train, in_valid = learner(one_bad, good), learner(good, one_bad)
+    asked: dict[Callable[[], object], str] = {
+        lambda: in_train.fit(1): "batch 2 of the training loader: ",
+        lambda: in_train.lr_find(num_it=3): "batch 2 of the training loader: ",
+        lambda: in_valid.fit(1): "batch 2 of the validation loader: ",
+        in_valid.validate: "batch 2 of the validation loader: ",
+        lambda: in_train.validate("train"): "batch 2 of the validation loader: ",
+        in_valid.get_preds: "batch 2: ",
+        lambda: [*in_valid.predict_iter()]: "batch 2: ",
+        lambda: in_train.get_preds(one_bad): "batch 2: ",
+    }
+    for ask, where in asked.items():
+        with pytest.raises(UsageError, match=f"^{where}the model does not fit its input, .* Linear {taken}") as raised:
+            ask()
+        assert isinstance(raised.value.__cause__, RuntimeError)
+
+
+def test_an_item_that_a_layer_does_not_take_is_refused() -> None:
+    dls = DataBunch.from_loaders([(X[:4].half(), Y[:4])], classes=["a", "b"], device="cpu")
+    learn = Learner(dls, nn.Linear(2, 2))
+    for predict in (learn.predict, learn.predictor().predict):
+        with pytest.raises(UsageError, match=r"its input, float16 \(1, 2\): Linear takes float32"):
+            predict(X[0].half())

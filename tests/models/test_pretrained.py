@@ -9,7 +9,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
-from learnkit.errors import CorruptFileError, DownloadError, MissingFileError, UsageError
+from learnkit.errors import CorruptFileError, DownloadError, LearnkitWarning, MissingFileError, UsageError
 from learnkit.models.cut import create_body
 from learnkit.models.pretrained import find_weights, load_body, plain_names
 from tests.doubles import Bomb, refused
@@ -187,3 +187,13 @@ def test_a_cut_that_copies_cannot_be_filled() -> None:
     target = Tiny()
     with pytest.raises(UsageError, match="cut: the function returned copies of the layers"):
         load_body(target, nn.Sequential(nn.Conv2d(3, 4, 3)), target.state_dict(), "tiny")
+
+
+@pytest.mark.parametrize("name", ["conv.weight", "norm.running_var"])
+def test_weights_that_are_nan_are_named(name: str) -> None:
+    source, target = Tiny(), Tiny()
+    state = source.state_dict()
+    state[name].view(-1)[0] = torch.nan
+    state["fc.weight"][:] = torch.nan  # which is not loaded
+    with pytest.warns(LearnkitWarning, match=rf"^weights for tiny are nan or infinite: {name}\. "):
+        load_body(target, create_body(target), state, "tiny")

@@ -65,6 +65,25 @@ class Keys:
         if not self.inputs or not all(isinstance(key, str) for key in (*self.inputs, target or "")):
             raise UsageError("inputs and target", got=(inputs, target), expected="keys of the batches, as text")
 
+    @property
+    def of_items(self) -> tuple[str, ...]:
+        """The inputs that an item to predict has: all but a target, for a model that computes its own loss."""
+        return self.inputs[:-1] if self.inputs[-1] == self.target else self.inputs
+
+    def item(self, item: Any) -> Any:
+        """The input of an item with named entries; other items, and those of several inputs, as they are.
+
+        Raises:
+            DataError: such an item without its key.
+        """
+        entries = _entries(item)
+        if entries is None or len(self.of_items) > 1:
+            return item
+        (key,) = self.of_items
+        if key not in entries:
+            raise DataError(f"an item has no {key!r}", got=list(entries), expected=f"the key {key}")
+        return entries[key]
+
     def pick(self, batch: Any, *, needs_target: bool = True, needs_names: bool = True) -> tuple[Any, ...]:
         """The batch as (inputs..., target); as (inputs,) or (inputs..., None) where a target is not needed, nor there.
 

@@ -150,14 +150,9 @@ def inputs_of_items(loader: Any, keys: Keys | None) -> tuple[str, ItemForm | Non
 
 
 def _several(inputs: tuple[Any, ...], keys: Keys | None) -> str:
-    """These inputs, or those of the keys, in words, unless they are one tensor.
-
-    The target, if it is the last key of the inputs, is for a model that computes its own loss: no item to predict has
-    one.
-    """
+    """These inputs, or those of the keys, in words, unless they are one tensor."""
     if keys is not None:
-        own = keys.inputs[:-1] if keys.inputs[-1] == keys.target else keys.inputs
-        return f"{len(own)} inputs ({', '.join(own)})" if len(own) > 1 else ""
+        return f"{len(keys.of_items)} inputs ({', '.join(keys.of_items)})" if len(keys.of_items) > 1 else ""
     if len(inputs) > 1:
         return f"{len(inputs)} inputs"
     return names_of(inputs[0]) if inputs and isinstance(inputs[0], tuple | list | Mapping) else ""

@@ -49,6 +49,11 @@ def export_graph(
     Raises:
         ExportError: a network that torch.export cannot follow, or that works for one batch size only.
     """
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise ExportError(
+            "the model is a TorchScript program, which torch.export cannot capture",
+            fix="Export the module that it was made of, after module.load_state_dict(program.state_dict()).",
+        )
     try:
         with torch.no_grad(), quiet():
             names = [free] if isinstance(inputs, Tensor) else free
@@ -107,6 +112,11 @@ def check_parity(
         batch = inputs[:n]
         with torch.no_grad():
             expected = network(batch)
+        if bool(expected.isnan().any()):
+            raise ExportError(
+                f"the model's outputs for {n} random inputs are nan",
+                fix="Look for nan in its weights, and for roots, logarithms and divisions in its forward.",
+            )
         try:
             found = run(batch)
         except Exception as error:

@@ -16,7 +16,7 @@ OUTPUT, FAMILIARITY = OUTPUTS = ("output", "familiarity")
 
 
 class FamiliarityScore(nn.Module):
-    """`Familiarity.scores` of raw outputs (N, ...) and features (N, D): float32 (N,), computed in float64."""
+    """`Familiarity.scores` of raw outputs (N, ...), or several, and features (N, D): float32 (N,), by float64."""
 
     def __init__(self, familiarity: Familiarity) -> None:
         super().__init__()
@@ -25,10 +25,11 @@ class FamiliarityScore(nn.Module):
             self.register_buffer("center", subspace.center.cpu())
             self.register_buffer("directions", subspace.directions.cpu())
 
-    def forward(self, raw: Tensor, features: Tensor | None) -> Tensor:
-        raw, familiarity = raw.float().reshape(raw.shape[0], -1), self._familiarity
+    def forward(self, raw: Any, features: Tensor | None) -> Tensor:
+        raw = raw.float().reshape(raw.shape[0], -1) if isinstance(raw, Tensor) else raw
+        familiarity = self._familiarity
         if features is None:
-            return familiarity.scores(raw, raw).float()
+            return familiarity.scores(raw, None).float()
         subspace = Subspace(self.get_buffer("center"), self.get_buffer("directions"))
         return replace(familiarity, subspace=subspace).scores(raw, features).float()
 

@@ -134,32 +134,43 @@ def changes(before: Run, after: Run, data: RealData, made: Tensor) -> dict[str, 
         made: inputs to compare the outputs on, if it has none.
 
     Returns:
-        `on`, "validation set" or "made inputs"; `items`, how many; `metrics`, of each {"float32": ..., "int8": ...};
+        `on`, "validation set" or "made inputs"; `items`, how many; `metrics`, of each {"float32": ..., "int8": ...},
+        by the type of the outputs before;
         `mean_abs_diff`, `max_abs_diff` and `max_abs_output` of the raw outputs that are floats; of several also one by
         one in their order, as `outputs`.
     """
     batches, targets = data.batches(), None
     first = next(batches, (made, None))
-    metrics = copy.deepcopy(list(data.metrics)) if isinstance(before(first[0]), Tensor) or data.are_chosen else []
-    measured = {"float32": metrics, "int8": copy.deepcopy(metrics)}
-    for metric in [*measured["float32"], *measured["int8"]]:
-        metric.reset()
-    items, gaps = 0, [_Gap() for _ in _floats(before(first[0]))]
+    measured: tuple[list[Metric], list[Metric]] = ([], [])
+    items, gaps, plain = 0, list[_Gap](), ""
     for x, targets in chain([first], batches):
-        outputs = {"float32": before(x), "int8": after(x)}
-        for kind, metrics in measured.items() if targets is not None else ():
+        outputs = before(x), after(x)
+        floats = _floats(outputs[0]), _floats(outputs[1])
+        if not items:
+            gaps, plain = [_Gap() for _ in floats[0]], str(floats[0][0].dtype).removeprefix("torch.")
+            if isinstance(outputs[0], Tensor) or data.are_chosen:
+                measured = _new(data.metrics), _new(data.metrics)
+        for metrics, of_one in zip(measured, outputs, strict=True) if targets is not None else ():
             for metric in metrics:
-                metric.update(outputs[kind], targets)
-        for gap, expected, found in zip(gaps, *map(_floats, outputs.values()), strict=True):
+                metric.update(of_one, targets)
+        for gap, expected, found in zip(gaps, *floats, strict=True):
             gap.add(expected, found)
         items += len(x)
     return {
         "on": "made inputs" if targets is None else "validation set",
         "items": items,
-        "metrics": {} if targets is None else _side_by_side(measured),
+        "metrics": {} if targets is None else _side_by_side(plain, *measured),
         **_Gap.of_all(gaps).facts,
         **({"outputs": [gap.facts for gap in gaps]} if len(gaps) > 1 else {}),
     }
+
+
+def _new(metrics: Iterable[Metric]) -> list[Metric]:
+    """Copies that have seen nothing."""
+    made = copy.deepcopy(list(metrics))
+    for metric in made:
+        metric.reset()
+    return made
 
 
 def _floats(outputs: Any) -> list[Tensor]:
@@ -191,14 +202,16 @@ class _Gap:
         return {"mean_abs_diff": self.total / self.n, "max_abs_diff": self.most, "max_abs_output": self.largest}
 
 
-def _side_by_side(measured: dict[str, list[Metric]]) -> dict[str, dict[str, float]]:
-    """Each number of each metric by kind; a warning names those that became clearly worse."""
+def _side_by_side(kind: str, plain: list[Metric], small: list[Metric]) -> dict[str, dict[str, float]]:
+    """Each number of each metric before, under the type it was computed in, and after; a warning names those that
+    became clearly worse.
+    """
     found: dict[str, dict[str, float]] = {}
-    for plain, small in zip(measured["float32"], measured["int8"], strict=True):
-        before, after = results(plain), results(small)
+    for metric, of_small in zip(plain, small, strict=True):
+        before, after = results(metric), results(of_small)
         for name in before:
-            found[name] = {"float32": before[name], "int8": after[name]}
-            if _is_worse(before[name], after[name], plain.higher_is_better):
+            found[name] = {kind: before[name], "int8": after[name]}
+            if _is_worse(before[name], after[name], metric.higher_is_better):
                 verb = "rises" if after[name] > before[name] else "falls"
                 warn(f"int8: {name} {verb} from {before[name]:.4g} to {after[name]:.4g} on the validation set")
     return found
@@ -216,9 +229,7 @@ def _is_worse(before: float, after: float, higher_is_better: bool | None) -> boo
 def quantization_line(path: Path) -> str:
     """What a quantized file lost, read from its description, as a sentence."""
     facts = json.loads(description_path(path).read_text("utf-8"))["quantization"]
-    numbers = ", ".join(
-        f"{name} {values['float32']:.4f} before and {values['int8']:.4f} after"
-        for name, values in facts["metrics"].items()
-    )
+    pairs = {name: tuple(values.values()) for name, values in facts["metrics"].items()}
+    numbers = ", ".join(f"{name} {before:.4f} before and {after:.4f} after" for name, (before, after) in pairs.items())
     gap = f"raw outputs differ by {facts['mean_abs_diff']:.2g} on average"
     return f"int8: {numbers}{'; ' if numbers else ''}{gap} ({facts['on']}, {facts['items']} items)"

@@ -16,6 +16,7 @@ from learnkit.data.task_json import task_to_json
 from learnkit.errors import ExportError, UsageError
 from learnkit.losses.activations import at_temperature
 from learnkit.losses.outputs import names_of, output_to_pass
+from learnkit.models.misfit import misfit
 from learnkit.persistence.deploy.familiarity import FamiliarityScore, familiarity_facts
 from learnkit.persistence.deploy.resizing import ResizeImages
 from learnkit.persistence.lk.schema import activation_to_json, inputs_to_json
@@ -82,7 +83,10 @@ def network_of(spec: ExportSpec, *, preprocessing: Preprocessing = False) -> tup
             found = network(inputs)
             output = found[0] if isinstance(network, _Scored) else found
     except Exception as error:
-        raw = _raw_of(network, inputs)
+        plain = network.network if isinstance(network, _Scored) else network
+        if isinstance(plain, _Network) and (refused := misfit(error, plain.model, [inputs])) is not None:
+            raise ExportError(refused.message) from error
+        raw = _raw_of(plain, inputs)
         if raw is not None and not isinstance(raw, Tensor):
             raise _several(raw, spec, f"the activation fails on {names_of(raw)} ({cause_of(error)})") from error
         raise ExportError(
@@ -99,9 +103,8 @@ def network_of(spec: ExportSpec, *, preprocessing: Preprocessing = False) -> tup
     return network, output
 
 
-def _raw_of(network: nn.Module | None, inputs: Tensor) -> Any:
+def _raw_of(plain: nn.Module | None, inputs: Tensor) -> Any:
     """The raw outputs, those that the activation of a network of `eager` takes; None if the model fails."""
-    plain = network.network if isinstance(network, _Scored) else network
     if not isinstance(plain, _Network):
         return None
     try:

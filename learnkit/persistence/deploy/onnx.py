@@ -6,12 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from learnkit.checks import check_choice, missing_extra
 from learnkit.errors import ExportError, UsageError, warn
 from learnkit.persistence.deploy import int8
-from learnkit.persistence.deploy.capture import TOLERANCE, write_with_description
+from learnkit.persistence.deploy.capture import write_with_description
 from learnkit.persistence.deploy.familiarity import has_familiarity, output_names, without_familiarity
 from learnkit.persistence.deploy.flat_outputs import Flat, FlatOutputs, FromFlat
 from learnkit.persistence.deploy.network import (
@@ -27,7 +28,7 @@ from learnkit.persistence.deploy.network import (
     preparation_of,
 )
 from learnkit.persistence.deploy.onnx_graph import OPSET, annotate, graph_of, joined, runner
-from learnkit.persistence.deploy.parity import check_outputs
+from learnkit.persistence.deploy.parity import check_outputs, tolerance_of
 from learnkit.persistence.deploy.real_data import RealData
 from learnkit.persistence.lk.manifest import versions
 from learnkit.persistence.spec import ExportSpec
@@ -65,8 +66,8 @@ def export_onnx(
     Raises:
         UsageError: onnx, onnxscript or onnxruntime is not installed; inputs as `check_inputs` refuses them; no training
             items to calibrate on.
-        ExportError: a model above 2 GB or without an ONNX equivalent, or an export with different numbers; nothing is
-            written.
+        ExportError: a model above 2 GB, in bfloat16 or without an ONNX equivalent, or an export with different numbers;
+            nothing is written.
     """
     try:
         import onnx
@@ -76,6 +77,7 @@ def export_onnx(
         raise missing_extra(str(error.name), "onnx") from error
     check_choice("quantize", quantize, (None, "int8"))
     check_inputs(spec, preprocessing=preprocessing)
+    _check_numbers(spec)
     _check_size(spec.model)
     if quantize is not None and (data is None or not data.has_inputs):
         raise UsageError(
@@ -83,7 +85,7 @@ def export_onnx(
             fix="Give it its data: learn.dls = dls.",
         )
     if quantize is not None and has_familiarity(spec):
-        warn('quantize="int8": the file does not return familiarity, whose threshold is that of the float32 network')
+        warn('quantize="int8": the file does not return familiarity, whose threshold is that of the network before')
         spec = without_familiarity(spec)
     inputs = example_inputs(spec, preprocessing=preprocessing)
     network, output = network_of(spec, preprocessing=preprocessing)
@@ -107,7 +109,7 @@ def export_onnx(
         raise ExportError(
             f"the ONNX file would not be valid ({cause_of(error)})", fix='Export with to="pt2", or change the model.'
         ) from error
-    tolerance = TOLERANCE if quantize is None else INT8_TOLERANCE
+    tolerance = max(tolerance_of(spec), 0.0 if quantize is None else INT8_TOLERANCE)
     parity = check_outputs(spec, run, reference, preprocessing=preprocessing, data=data, tolerance=tolerance)
     packages = [module.__name__ for module in (onnx, onnxscript, onnxruntime)]
     write_with_description(path, content, {**facts, "parity": parity, "versions": versions(*packages)})
@@ -141,6 +143,15 @@ def _int8(
     if activate is not None:
         model = joined(model, graph_of(FromFlat(activate, flat).eval(), flat.examples, flat.free), "activation/")
     return model, reference, facts
+
+
+def _check_numbers(spec: ExportSpec) -> None:
+    tensors = [*spec.model.parameters(), *spec.model.buffers()]
+    if torch.bfloat16 in {spec.dtype, *(tensor.dtype for tensor in tensors)}:
+        raise ExportError(
+            "the model is in bfloat16, in which onnxruntime computes neither convolutions nor matrix products",
+            fix='Export with to="pt2", or a copy in another type: Learner(dls, model.float()), with data of that type.',
+        )
 
 
 def _check_size(model: nn.Module) -> None:

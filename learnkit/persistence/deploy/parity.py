@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from learnkit.errors import ExportError
@@ -13,9 +14,10 @@ from learnkit.persistence.deploy.real_data import RealData
 from learnkit.persistence.deploy.whole_images import check_resizing
 from learnkit.persistence.spec import ExportSpec
 
-__all__ = ["SCORE_TOLERANCE", "check_outputs"]
+__all__ = ["SCORE_TOLERANCE", "check_outputs", "tolerance_of"]
 
 SCORE_TOLERANCE = 0.01  # of a standard deviation: a score divides differences by what may be a small one
+SPACINGS = 10  # of the numbers of a type around 1: other programs round at other places
 Run = Callable[[Tensor], Any]
 
 
@@ -55,7 +57,16 @@ def check_outputs(
     facts = facts_of("output", tolerance)
     if has_familiarity(spec):
         try:
-            facts[FAMILIARITY] = facts_of(FAMILIARITY, SCORE_TOLERANCE)
+            facts[FAMILIARITY] = facts_of(FAMILIARITY, max(SCORE_TOLERANCE, tolerance_of(spec)))
         except ExportError as error:
             raise error.prefixed(FAMILIARITY) from error
     return facts
+
+
+def tolerance_of(spec: ExportSpec) -> float:
+    """How far outputs may be apart, as a share of the largest: `TOLERANCE`, or more for numbers of 16 bits.
+
+    For float16 it is 0.0098, 10 spacings of its numbers around 1.
+    """
+    kinds = {spec.dtype, *(parameter.dtype for parameter in spec.model.parameters())}
+    return max([TOLERANCE, *(SPACINGS * torch.finfo(kind).eps for kind in kinds if kind.is_floating_point)])

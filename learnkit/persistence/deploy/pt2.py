@@ -16,7 +16,7 @@ from learnkit.persistence.deploy.network import (
     free_sides,
     network_of,
 )
-from learnkit.persistence.deploy.parity import check_outputs
+from learnkit.persistence.deploy.parity import check_outputs, tolerance_of
 from learnkit.persistence.deploy.real_data import RealData
 from learnkit.persistence.lk.manifest import versions
 from learnkit.persistence.spec import ExportSpec
@@ -46,7 +46,10 @@ def export_pt2(
     inputs = example_inputs(spec, preprocessing=preprocessing)
     network, output = network_of(spec, preprocessing=preprocessing)
     program = export_graph(network, inputs, free_sides(preprocessing))
-    parity = check_outputs(spec, program.module(), partial(eager, spec), preprocessing=preprocessing, data=data)
+    parity = check_outputs(
+        spec, program.module(), partial(eager, spec),
+        preprocessing=preprocessing, data=data, tolerance=tolerance_of(spec),
+    )  # fmt: skip
     facts = {"format": "pt2", "learnkit": versions()["learnkit"], **describe(spec, output, preprocessing=preprocessing)}
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={"learnkit.json": json_text(facts)})

@@ -14,12 +14,13 @@ from learnkit.data.task_json import task_from_json
 from learnkit.data.tasks import Task
 from learnkit.errors import CorruptFileError, LearnkitError, MissingModelError, UsageError, WrongTypeError
 from learnkit.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
+from learnkit.models.finite import tell_of_weights
 from learnkit.models.pretrained import Weights
 from learnkit.models.spec import BackboneSpec
 from learnkit.persistence.lk.base import base_from_json, read_base, takes_base
 from learnkit.persistence.lk.certainty import certainty_from_json
 from learnkit.persistence.lk.file import Export, open_export
-from learnkit.persistence.lk.schema import activation_from_json, backbone_from_json, inputs_from_json
+from learnkit.persistence.lk.schema import activation_from_json, backbone_from_json, inputs_from_json, keys_from_json
 from learnkit.persistence.lk.setup import setup_from_json
 from learnkit.persistence.lk.tensors import Table, dtype_name, table_of
 from learnkit.persistence.spec import ExportSpec
@@ -54,6 +55,7 @@ def read_export(
         if backbone is not None and task is not None and backbone.n_out != task.n_out:
             raise corrupt(path, "outputs of the network", got=backbone.n_out, expected=f"{task.n_out}, like its task")
         network = load_model(export, backbone, model, weights)
+        tell_of_weights(f"weights in {path}", plain_model(network))
         return ExportSpec(
             network,
             inputs.shape,
@@ -64,6 +66,7 @@ def read_export(
             temperature=temperature,
             backbone=backbone,
             loss_name=loss_name,
+            keys=keys_from_json(export.manifest, path),
             setup=setup_from_json(export.manifest, path, plain_model(network)),
             certainty=_certainty(export, task, plain_model(network)),
             base=None if backbone is None else base_from_json(export.manifest, network, export.weights),

@@ -25,6 +25,8 @@ from learnkit.persistence.lk.schema import (
     inputs_from_json,
     inputs_to_json,
     jpeg_scale_to_json,
+    keys_from_json,
+    keys_to_json,
 )
 from learnkit.persistence.lk.setup import setup_from_json, setup_to_json
 from learnkit.persistence.lk.tensors import table_of
@@ -68,6 +70,7 @@ def new_manifest(spec: ExportSpec) -> JsonObject:
         **backbone_to_json(backbone, type(model).__name__, n_out),
         "transforms": inputs_to_json(spec.preprocess, spec.input_shape, spec.dtype),
         **jpeg_scale_to_json(spec.preprocess),
+        **keys_to_json(spec.keys),
         "loss": {"name": spec.loss_name, "activation": activation_to_json(spec.activation, n_out)},
         "temperature": float(spec.temperature),
         "versions": versions(*(["timm"] if backbone is not None and backbone.source == "timm" else [])),
@@ -94,6 +97,7 @@ def _check_readable(manifest: JsonObject, model: nn.Module, tensors: dict[str, T
         task = task_from_json(manifest, "export")
         inputs_from_json(manifest, "export", full_depth)
         backbone_from_json(manifest, "export")
+        keys_from_json(manifest, "export")
         activation_from_json(manifest, "export", identity)
         setup_from_json(manifest, "export", model)
         certainty_from_json(manifest, tensors, task, "export")

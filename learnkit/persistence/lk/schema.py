@@ -16,6 +16,7 @@ from learnkit.data.image.opening import MAX_PIXELS
 from learnkit.data.image.preprocess import Normalize, Preprocess, Reader
 from learnkit.data.image.read import full_depth
 from learnkit.data.image.resize import Resize
+from learnkit.data.loading.batch_parts import Keys
 from learnkit.data.points import Points, as_points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression
@@ -38,8 +39,11 @@ __all__ = [
     "inputs_from_json",
     "inputs_to_json",
     "jpeg_scale_to_json",
+    "keys_from_json",
+    "keys_to_json",
 ]
 
+MAX_KEYS = 1000  # inputs of a model
 MAX_NUMBERS = 1 << 30  # in one input
 MAX_SIDE = 16_384  # pixels of an image
 MAX_CHANNELS = 10_000
@@ -256,3 +260,26 @@ def activation_from_json(manifest: JsonObject, path: Path | str, given: Activati
             fix="Pass it: load_learner(file, activation=...). Nothing was imported.",
         )
     return ACTIVATIONS[name]
+
+
+def keys_to_json(keys: Keys | None) -> JsonObject:
+    """The part `keys`, of batches with named entries; none for other batches."""
+    if keys is None:
+        return {}
+    target = {} if keys.target is None else {"target": keys.target}
+    return {"keys": {"inputs": list(keys.inputs), **target}}
+
+
+def keys_from_json(manifest: JsonObject, path: Path | str) -> Keys | None:
+    """Back from `keys_to_json`.
+
+    Raises:
+        CorruptFileError: keys that are no text, or none.
+    """
+    if "keys" not in manifest:
+        return None
+    fields = Fields(manifest, "the manifest", path).part("keys", ("inputs", "target"))
+    inputs = fields.strings("inputs", MAX_KEYS)
+    if not inputs:
+        raise corrupt(path, "the manifest keys inputs", got=0, expected="one or more")
+    return Keys(inputs, fields.string("target", 1000) if "target" in fields.content else None)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.errors import ExportError
-from learnkit.persistence.deploy.capture import check_parity, json_text, quiet
+from learnkit.persistence.deploy.capture import check_parity, export_graph, json_text, quiet
 from learnkit.persistence.export import export
 from learnkit.persistence.spec import ExportSpec
 
@@ -101,3 +101,15 @@ def test_both_files_or_neither(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(os, "fsync", real)
     assert calls
     assert {path: path.read_bytes() for path in tmp_path.glob("*b*")} == before
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+@pytest.mark.parametrize("make", [torch.jit.script, lambda model: torch.jit.trace(model, torch.ones(2, 3))])
+def test_a_torchscript_program_is_refused_with_advice_that_works(make: Any) -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.ReLU()).eval()
+    program = nn.Sequential(make(module), nn.Softmax(1)).eval()
+    with pytest.raises(ExportError, match=r"is a TorchScript program, .* Export the module"):
+        export_graph(program, torch.ones(4, 3))
+    module.load_state_dict(program[0].state_dict())
+    x = torch.randn(4, 3)
+    assert torch.equal(export_graph(module, x).module()(x), module(x))

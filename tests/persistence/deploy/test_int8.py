@@ -158,6 +158,19 @@ def test_what_changed_is_said_of_each_of_several_outputs() -> None:
     assert list(int8.changes(before, after, chosen, x)["metrics"].values()) == [{"float32": 1.0, "int8": 1.0}]
 
 
+def test_every_batch_is_run_once() -> None:
+    x, y = torch.eye(4), torch.arange(4)
+    dls = DataBunch.from_tensors(x, y, x, y, bs=2, classes=list("abcd"), device="cpu")
+    seen: dict[str, list[int]] = {"before": [], "after": []}
+
+    def watched(name: str) -> Any:
+        return lambda batch: (seen[name].append(int(batch.argmax())), batch)[1]
+
+    facts = int8.changes(watched("before"), watched("after"), RealData(dls, make_metrics("accuracy")), x)
+    assert seen == {"before": [0, 2], "after": [0, 2]}
+    assert (facts["items"], facts["metrics"]) == (4, {"accuracy": {"float32": 1.0, "int8": 1.0}})
+
+
 def test_a_large_loss_is_a_warning() -> None:
     x, y = torch.eye(4), torch.arange(4)
     dls = DataBunch.from_tensors(x, y, x, y, bs=4, classes=list("abcd"), device="cpu")

@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from learnkit.errors import ExportError
 from learnkit.persistence.deploy.network import network_of
-from learnkit.persistence.deploy.parity import SCORE_TOLERANCE, check_outputs
+from learnkit.persistence.deploy.parity import SCORE_TOLERANCE, check_outputs, tolerance_of
+from learnkit.persistence.spec import ExportSpec
 from tests.persistence.deploy.test_familiarity import learner
 
 
@@ -26,3 +28,18 @@ def test_each_output_is_compared(place: int, says: str) -> None:
     assert facts["familiarity"]["tolerance"] == SCORE_TOLERANCE
     with pytest.raises(ExportError, match=says):
         check_outputs(spec, run, lambda _: network, preprocessing=False, data=None)
+
+
+@pytest.mark.parametrize(
+    ("model", "dtype", "expected"),
+    [
+        (nn.Linear(2, 2), torch.float32, 1e-4),
+        (nn.Linear(2, 2).double(), torch.float64, 1e-4),
+        (nn.Identity(), torch.int64, 1e-4),  # no parameters, no floats
+        (nn.Linear(2, 2).half(), torch.float16, 10 / 1024),
+        (nn.Linear(2, 2).half(), torch.float32, 10 / 1024),
+        (nn.Linear(2, 2).bfloat16(), torch.bfloat16, 10 / 128),
+    ],
+)
+def test_the_tolerance_is_that_of_the_coarsest_numbers(model: nn.Module, dtype: torch.dtype, expected: float) -> None:
+    assert tolerance_of(ExportSpec(model, (2,), dtype=dtype)) == pytest.approx(expected)

@@ -14,6 +14,7 @@ from learnkit import Classification, MultiLabel, Regression, Segmentation
 from learnkit.data.image.preprocess import Normalize, Preprocess
 from learnkit.data.image.read import full_depth
 from learnkit.data.image.resize import Resize
+from learnkit.data.loading.batch_parts import Keys
 from learnkit.errors import CorruptFileError, MissingModelError
 from learnkit.losses.activations import identity, softmax
 from learnkit.losses.flattened import CrossEntropyLossFlat
@@ -30,6 +31,8 @@ from learnkit.persistence.lk.schema import (
     inputs_from_json,
     inputs_to_json,
     jpeg_scale_to_json,
+    keys_from_json,
+    keys_to_json,
 )
 from tests.doubles import refused
 
@@ -241,3 +244,19 @@ def test_what_is_wrong_with_a_backbone_is_reported_with_the_file(squeeze: Backbo
         backbone_from_json(content, "x.lk")
     assert (caught.value.what, caught.value.got) == ("x.lk: arch name", "resnet1000")
     assert caught.value.fix.startswith("The file was written with learnkit 9.9; or pass model=")
+
+
+@pytest.mark.parametrize("keys", [Keys("x", "y"), Keys(["a", "b"], None), None])
+def test_keys_of_named_entries(keys: Keys | None) -> None:
+    found = keys_from_json(as_json(keys_to_json(keys)), "a.lk")
+    assert (found and vars(found)) == (keys and vars(keys))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"inputs": []}, {"inputs": [1]}, {"inputs": "x"}, {"target": "y"}, [], {"inputs": ["x"], "target": 1},
+     {"inputs": ["x"], "more": 1}],
+)  # fmt: skip
+def test_what_are_no_keys_is_refused(keys: Any) -> None:
+    with pytest.raises((CorruptFileError, MissingModelError), match=r"a\.lk: .*keys"):
+        keys_from_json({"keys": keys}, "a.lk")
