@@ -162,7 +162,7 @@ X = torch.randn(4, 2)
 )
 def test_another_number_of_inputs_names_those_of_the_model(batch: Any, given: str) -> None:
     learn = Learner(DataBunch.from_loaders([batch]), Triplet(), loss_func=lambda outputs, targets: outputs[0].mean())
-    with refused(f"Triplet takes the inputs a, p, n, and got {given}"):
+    with refused(f"batch 0 of the training loader: Triplet takes the inputs a, p, n, and got {given}"):
         learn.fit(1)
 
 
