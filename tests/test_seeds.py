@@ -35,7 +35,9 @@ PUBLISHED = {
     ],
     0: [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC, 0x1B39896A51A8749B],
 }
-STREAMS = {"ORDER": 1, "AUGMENT": 2, "STEP": 3, "INIT": 4, "SPLIT": 5, "LR_FIND": 6, "CROP": 7, "ITEM": 8}
+STREAMS = {
+    "ORDER": 1, "AUGMENT": 2, "STEP": 3, "INIT": 4, "SPLIT": 5, "LR_FIND": 6, "CROP": 7, "ITEM": 8, "VALID": 9,
+}  # fmt: skip
 
 
 def splitmix64(seed: int, number: int) -> int:

@@ -256,6 +256,6 @@ class SWA(_Averaging):
     def _complete(self, state: TrainState) -> None:
         device = state.compute.device
         own = (batch if world.size == 1 else batch.batch for batch in batches_of_epoch(state))
-        batches = (split_batch(to_device(batch, device), "train")[0] for batch in own)
+        batches = (split_batch(to_device(batch, device), "training")[0] for batch in own)
         update_batch_norm(state.model, batches, state.compute.autocast, kept=self._kept)
         world.spread(*state.model.buffers())

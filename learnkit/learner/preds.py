@@ -63,6 +63,7 @@ class Preds(LearnerParts):
         """`[loss, *metrics]` over a part of the data or any loader, None for the validation set; calls no hooks."""
         state = self._state(train_dl=())
         state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl, "dl", needs_target=True)
+        state.valid_name = _name_of(dl)
         given = self._given["metrics"] if metrics is None else metrics
         if metrics is not None or left_out(self.dls, self.loss_func, state.valid_dl) != self._left_out:
             state.metrics = chosen_metrics(self.dls, given, self.loss_func, state.valid_dl)
@@ -243,3 +244,12 @@ class Preds(LearnerParts):
             seed=self.counter.seed, epoch_offset=self.counter.epoch, folder=self.path / self.model_dir,
             classes=self.dls.classes,
         )  # fmt: skip
+
+
+def _name_of(source: Source | None) -> str:
+    """What errors call a loader that was asked for: by its part of the data, or as one that was given."""
+    if isinstance(source, Iterable) and not isinstance(source, str):
+        return "given"
+    part = DatasetType.Valid if source is None else DatasetType.of(source, "dl")
+    names = {DatasetType.Valid: "validation", DatasetType.Test: "test"}
+    return names.get(part, "training")

@@ -76,8 +76,8 @@ def head_rate(rates: Sequence[float]) -> float:
 def rate_ratios(rates: Sequence[float]) -> list[float]:
     """Each group's rate divided by `head_rate`; all 1 if all rates are 0.
 
-    >>> rate_ratios([0.01, 0.1]), rate_ratios([0.1, 0.0])
-    ([0.1, 1.0], [1.0, 0.0])
+    >>> rate_ratios([0.05, 0.1]), rate_ratios([0.1, 0.0])
+    ([0.5, 1.0], [1.0, 0.0])
     """
     head = head_rate(rates)
     return [rate / head if head else 1.0 for rate in rates]

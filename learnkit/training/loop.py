@@ -114,7 +114,7 @@ def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: L
     if state.parallel is not None:
         state.share, batch = batch, batch.batch
         state.parallel.refresh()
-    state.inputs, state.targets = split_batch(to_device(batch, compute.device), "train")
+    state.inputs, state.targets = split_batch(to_device(batch, compute.device), "training")
     compute.reseed(state.epoch_seed + state.batch)
     callbacks.notify(Callback.before_batch, state)
     if not isinstance(state.inputs, tuple | list):
@@ -230,8 +230,8 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
     with undisturbed(state.loss_func), compute.preserve_rng():
         compute.reseed(derive(state.seed, Stream.VALID, world.rank))
         for number, share in enumerate(() if state.valid_dl is None else own_batches(state.valid_dl)):
-            state.inputs, state.targets = split_batch(to_device(share.batch, compute.device), "validation")
-            state.preds = outputs_of(state, number, "validation")
+            state.inputs, state.targets = split_batch(to_device(share.batch, compute.device), state.valid_name)
+            state.preds = outputs_of(state, number, state.valid_name)
             is_new = not state.has_validated
             with seen_whole(state, share) as counts:
                 state.loss = first_loss(state) if is_new else as_loss(state.loss_func(state.preds, state.targets))

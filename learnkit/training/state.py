@@ -38,6 +38,7 @@ class TrainState:
         rates: the learning rates requested for this fit, one per layer group from the input to the head.
         as_made: what the optimizer keeps before its first step; after a nan it begins so again.
         train_dl, valid_dl: what is trained on, and what validates.
+        valid_name: what errors call the loader that validates: "validation", or the part of the data that it has.
         compute: the device and the precision, and what switches have set.
         n_epochs: epochs of this fit.
         output: picks the one of the model's outputs that is the prediction; None for a model with one output.
@@ -86,6 +87,7 @@ class TrainState:
     loss_func: Loss
     train_dl: Iterable[Any]
     valid_dl: Iterable[Any] | None = None
+    valid_name: str = "validation"
     metrics: Sequence[Metric] = ()
     compute: Compute = field(default_factory=Compute)
     n_epochs: int = 1

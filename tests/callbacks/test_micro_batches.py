@@ -157,7 +157,7 @@ def test_other_errors_are_raised() -> None:
                 return super().forward(x)
             raise RuntimeError("mine")
 
-    with pytest.raises(RuntimeError, match=r"^mine$"):
+    with pytest.raises(RuntimeError, match=r"^mine\nThe model's input, batch 0 of the training loader: "):
         learner(8, lambda: (Broken(3, 2),)).fit(1, callbacks=MicroBatches())
 
 

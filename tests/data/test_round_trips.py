@@ -170,7 +170,9 @@ def test_labels_that_look_alike_are_reported_and_merged_on_request(labels: Any, 
 
 def drawn(dls: ImageDataBunch) -> set[str]:
     dls.train_dl.seed_epoch(0, 0)
-    return {Path(dls.train_ds.inputs[i]).name for numbers in dls.train_dl.order.begin() for i in numbers.tolist()}
+    return {
+        Path(dls.train_ds.inputs[i]).name for numbers in dls.train_dl.order.begin().batches for i in numbers.tolist()
+    }
 
 
 def test_weights_follow_their_rows(root: Path) -> None:

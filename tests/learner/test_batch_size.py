@@ -105,7 +105,7 @@ def test_nothing_is_left_of_the_search() -> None:
     learn._check_ready({})
     assert learn.dls.batch_size_is == "found"
     assert everything(learn) == before
-    assert (learn.dls.train_dl.order.epoch, learn.dls.train_dl.order._is_set) == (-1, False)
+    assert (learn.dls.train_dl.order.epoch, learn.dls.train_dl.order.next_epoch) == (-1, 0)
 
 
 @pytest.mark.usefixtures("accelerator")
@@ -196,7 +196,7 @@ def test_another_error_comes_out_as_it_is(size: int) -> None:
 
     learn.model.look.append(fail)
     before = everything(learn)
-    with pytest.raises(RuntimeError, match=r"^mine$"):
+    with pytest.raises(RuntimeError, match=r"^mine\nThe model's input, batch 0 of the training loader: "):
         learn.fit(1)
     assert everything(learn) == before
     assert learn.dls.batch_size_is == "due"

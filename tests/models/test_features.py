@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from learnkit.errors import UsageError
 from learnkit.models.features import HeadInputs, NoHead, head_layers
 from learnkit.modes import eval_mode
 
@@ -47,7 +48,7 @@ def test_what_the_head_gets_is_what_the_layers_before_it_return() -> None:
 def test_no_hook_stays_after_an_error() -> None:
     model = network()
     inputs = HeadInputs(model, head_layers(model, model[4]))
-    with eval_mode(inputs), pytest.raises(RuntimeError):
+    with eval_mode(inputs), pytest.raises(UsageError, match="does not fit its input"):
         inputs(torch.rand(5, 2, 6, 6))
     assert not any(part._forward_pre_hooks for part in model.modules())
 

@@ -20,7 +20,7 @@ from learnkit.tree import items_of_batch
 
 @pytest.mark.parametrize("kind", [tuple, list])
 def test_the_last_entry_is_the_target(kind: Any) -> None:
-    assert split_batch(kind([1, 2, 3]), "train") == ((1, 2), 3)
+    assert split_batch(kind([1, 2, 3]), "training") == ((1, 2), 3)
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def test_the_last_entry_is_the_target(kind: Any) -> None:
     [((torch.ones(2),), "tuple of 1"), ([], "list of 0"), (torch.ones(2), "Tensor"), ({"x": 1}, "dict")],
 )
 def test_a_batch_without_a_target_is_refused(batch: Any, named: str) -> None:
-    with pytest.raises(DataError, match=f"a batch of the train loader is a {named}: expected a tuple"):
-        split_batch(batch, "train")
+    with pytest.raises(DataError, match=f"a batch of the training loader is a {named}: expected a tuple"):
+        split_batch(batch, "training")
 
 
 def test_a_dict_needs_the_names_of_its_entries() -> None:

@@ -18,7 +18,7 @@ def parts_of(batch: Any, of: str = "") -> tuple[Any, ...]:
 
     Args:
         batch: what a loader yields.
-        of: the loader, for errors: " of the train loader".
+        of: the loader, for errors: " of the training loader".
 
     Raises:
         DataError: a batch with named entries, such as a dict: nothing says which of them are inputs; nothing at all, or
