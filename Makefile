@@ -1,7 +1,8 @@
 # Every target makes what it needs: the first run builds .venv, the next ones find it there.
 PYTHON ?= python3
 RUN := .venv/bin/python
-PYTEST := $(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+# Hundreds of tests start a process of their own: bytecode is kept for them, also where the environment says otherwise.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 FINDS_ALL = $(PYTHON) -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))' \
 	fastprogress jinja2 matplotlib numpy pandas PIL pytest safetensors torch torchvision
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --editable

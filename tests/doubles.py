@@ -72,6 +72,11 @@ def raising(error: BaseException, *, epoch: int = 0, batch: int = 0) -> Callable
     return act
 
 
+def slow(*values: object) -> Any:
+    """For `pytest.mark.parametrize`: a case for `make test-slow` alone, as cheaper ones beside it show the same."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @contextmanager
 def refused(what: str, kind: type[LearnkitError] = UsageError, **parts: object) -> Iterator[None]:
     """The code inside raises this error about this argument; `parts` are the error's got, expected or fix."""

@@ -18,7 +18,7 @@ QUESTIONS = sorted(page for page in (DOCS / "questions").glob("*.md") if page.na
 GUIDES = [page for page in [*sorted(DOCS.rglob("*.md")), ROOT / "README.md"] if page not in QUESTIONS]
 
 # Pages that run with the default tests; `make pages` runs all.
-QUICK = ("classes-from-a-csv", "docs/how-a-fit-runs.md", "docs/resume.md")
+QUICK = ("docs/how-a-fit-runs.md", "docs/resume.md")
 
 
 @pytest.fixture(scope="module")

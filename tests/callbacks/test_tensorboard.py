@@ -194,6 +194,7 @@ def test_a_folder_that_cannot_be_written_is_named(blobs: tuple[Tensor, ...]) -> 
         learner(blobs).fit(1, callbacks=TensorBoard("file/logs", "run"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["run", None])
 def test_both_stages_of_a_call_are_one_run(name: str | None, blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs)
@@ -206,6 +207,7 @@ def test_both_stages_of_a_call_are_one_run(name: str | None, blobs: tuple[Tensor
     assert [event.step for event in events.Scalars("epoch/valid_loss")] == [0, 1]
 
 
+@pytest.mark.slow
 def test_the_second_stage_of_a_killed_call_goes_on_in_the_run(blobs: tuple[Tensor, ...]) -> None:
     learn, again = learner(blobs), learner(blobs)
     for each in (learn, again):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from learnkit.certainty.familiarity import MAX_NUMBERS, MOST, Familiarity, Scale, Subspace, energy, fit_familiarity
 from learnkit.errors import DataError, UsageError
+from tests.doubles import slow
 
 
 def on_plane(n: int, seed: int, d: int = 10) -> Tensor:
@@ -41,7 +42,9 @@ def test_the_distance_is_what_a_projection_leaves() -> None:
     assert found.distance(new).numpy() == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize(("n", "d", "k"), [(500, 300, 64), (20, 300, 10), (500, 6, 3), (2, 2, 1), (200, 40_000, 26)])
+@pytest.mark.parametrize(
+    ("n", "d", "k"), [(500, 300, 64), (20, 300, 10), (500, 6, 3), (2, 2, 1), slow(200, 40_000, 26)]
+)
 def test_what_is_kept_is_bounded(n: int, d: int, k: int) -> None:
     found = Subspace.of(torch.rand(n, d))
     assert found.directions.shape == (d, k)

@@ -99,6 +99,7 @@ class Learner:
 """
 
 
+@pytest.mark.slow
 def test_the_other_process_has_its_own_folder_and_sees_no_secrets(
     tmp_path: Path, convert_file: Convert, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from learnkit import ImageDataBunch, cnn_learner
@@ -56,6 +57,7 @@ def test_usage_errors_are_one_sentence(learnkit: Run) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_overwritten_unless_forced(photos: Path, learnkit: Run, tmp_path: Path) -> None:
     rates = tmp_path / "rates"
     rates.mkdir()

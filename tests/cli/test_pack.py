@@ -9,6 +9,7 @@ from learnkit import ImageDataBunch
 from tests.cli.trained import COLORS, Command, Model
 
 
+@pytest.mark.slow
 def test_folders_become_a_stream(run: Model, command: Command, tmp_path: Path) -> None:
     answer = command("pack", run.data, "packed")
     assert (answer.code, answer.err) == (0, "")

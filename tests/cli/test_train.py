@@ -92,6 +92,7 @@ def test_conformal_without_what_it_needs(
     assert (code, says in err, (tmp_path / "c").exists()) == (2, True, False), err
 
 
+@pytest.mark.slow
 def test_the_next_run_gets_the_next_number(photos: Path, learnkit: Run, tmp_path: Path) -> None:
     (tmp_path / "runs/photos").mkdir(parents=True)
     assert learnkit("train", photos, "--no-report", *QUICK)[0] == 0

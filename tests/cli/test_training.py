@@ -45,6 +45,7 @@ def test_callbacks_are_those_of_the_options() -> None:
     assert len(make_callbacks(values(), Path())) == 1  # progress
 
 
+@pytest.mark.slow
 def test_a_scheduler_of_torch(learn: Learner) -> None:
     words = ("--policy", "constant", "--scheduler", "StepLR", "--scheduler-args", "step_size=1,gamma=0.5", "--lr", 0.1)
     chosen = values(*words, "--epochs", 3)
@@ -126,6 +127,7 @@ def test_what_was_chosen_is_kept(learn: Learner) -> None:
     assert (chosen["policy"], chosen["epochs"], chosen["lr"]) == ("flat_cos", 7, "0.1")
 
 
+@pytest.mark.slow
 def test_fine_tuning_is_that_of_the_learner(learn: Learner) -> None:
     chosen = values("--policy", "fine_tune", "--epochs", 1, "--lr", 0.01)
     fit(learn, chosen, [], resume=False)

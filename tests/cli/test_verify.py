@@ -199,6 +199,7 @@ def test_a_table_is_not_overwritten_without_force(damaged: Path, verify: Verify,
     assert (tmp_path / "mine.csv").read_text().startswith("path,error")
 
 
+@pytest.mark.slow
 def test_with_a_model_what_looks_alike_is_listed_too(class_folder: Path, tmp_path: Path, verify: Verify) -> None:
     dls = ImageDataBunch.from_folder(class_folder, size=32, bs=4, num_workers=0)
     file = cnn_learner(dls, "resnet18", pretrained=False, seed=0).export(tmp_path / "a.lk")

@@ -40,6 +40,7 @@ def vit() -> Any:
     return transformers.AutoModelForImageClassification.from_config(config)
 
 
+@pytest.mark.slow
 def test_a_dataset_is_drawn_trained_and_reported(
     tables: datasets.DatasetDict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -225,6 +225,7 @@ def test_what_is_no_image_is_refused_with_the_reason(server: Server) -> None:
     assert server.predict(whole).status_code == 200
 
 
+@pytest.mark.slow
 def test_huge_images_are_refused_before_they_are_decoded(server: Server) -> None:
     server.predict(encoded(picture((0, 0, 0))))
     before = server.peak()
@@ -256,6 +257,7 @@ def chunks(n_bytes: int) -> Iterator[bytes]:
         yield b"x" * 100_000
 
 
+@pytest.mark.slow
 def test_bodies_of_50_mb_are_refused_and_take_no_memory(server: Server) -> None:
     server.predict(encoded(picture((0, 0, 0))))
     before = server.peak()
@@ -270,6 +272,7 @@ def test_bodies_of_50_mb_are_refused_and_take_no_memory(server: Server) -> None:
     assert server.peak() < before + 8
 
 
+@pytest.mark.slow
 def test_many_large_requests_at_once_do_not_add_up(server: Server) -> None:
     """Bodies of just less than the limit wait in files."""
     before = server.peak()

@@ -49,6 +49,7 @@ def test_they_are_those_of_scikit_learn(penalty: float, monkeypatch: pytest.Monk
     torch.testing.assert_close(probs.sum(1), torch.ones(len(x)))
 
 
+@pytest.mark.slow
 def test_the_penalty_is_the_one_under_which_the_labels_are_most_likely() -> None:
     x, y, _ = digits(200)
     every = [by_scikit_learn(x, y, penalty, 5, 42) for penalty in module.PENALTIES]
@@ -69,6 +70,7 @@ def test_wrong_labels_that_a_model_would_memorize_are_found() -> None:
     assert count_label_issues(own, y) < 0.2 * is_wrong.sum()  # such a model has learned them
 
 
+@pytest.mark.slow
 def test_only_the_seed_decides() -> None:
     x, y, _ = digits(100)
     state = torch.get_rng_state()

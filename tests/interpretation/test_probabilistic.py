@@ -119,6 +119,7 @@ def test_without_a_model_there_is_no_heat_map() -> None:
         interpretation().grad_cam(0)
 
 
+@pytest.mark.slow
 def test_a_thousand_classes_are_counted_and_drawn() -> None:
     random = torch.Generator().manual_seed(0)
     probs, targets = torch.rand(1000, 1000, generator=random), torch.arange(1000)

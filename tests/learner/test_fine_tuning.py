@@ -17,7 +17,7 @@ from learnkit.errors import UsageError
 from learnkit.learner import head_features
 from learnkit.learner.fine_tuning import HEAD_EPOCHS, second_peak
 from learnkit.training.callback import Order
-from tests.doubles import acting, refused
+from tests.doubles import acting, refused, slow
 
 BATCHES = 3  # of an epoch: 24 images in batches of 8
 
@@ -188,7 +188,7 @@ def test_a_later_start_needs_the_number_of_frozen_epochs() -> None:
 # Both stages are one call
 
 
-@pytest.mark.parametrize("stage", [0, 1])
+@pytest.mark.parametrize("stage", [0, slow(1)])
 def test_an_interrupted_stage_goes_on_to_the_same_bits(stage: int, tmp_path: Path) -> None:
     def crash(state: Any) -> None:
         if state.continues_call == bool(stage) and state.epoch == 1 and state.batch == 1:
@@ -218,6 +218,7 @@ def test_a_completed_first_stage_computes_no_features_again(tmp_path: Path) -> N
     assert again.model[0].n_images == n_before  # type: ignore[index, union-attr]
 
 
+@pytest.mark.slow
 def test_another_rate_of_a_completed_first_stage_is_refused(tmp_path: Path) -> None:
     learner(path=tmp_path).fine_tune(1, checkpoint_every=1)
     with pytest.raises(UsageError, match=r"fit-0 belongs to another fit: lr: \[.*0.002\] there, \[.*0.004\] here"):

@@ -77,6 +77,7 @@ def test_batches_and_items_are_read_alike(form: str, tmp_path: Path) -> None:
             learn.predict({"z": X[0]})
 
 
+@pytest.mark.slow
 def test_items_of_torch_loaders_become_the_input_of_onnx(tmp_path: Path) -> None:
     items = [{"x": x, "y": int(y)} for x, y in zip(X, Y, strict=True)]
     dls = DataBunch.from_loaders(DataLoader(items, 4), inputs="x", target="y", classes=["a", "b"], device="cpu")  # type: ignore[arg-type]

@@ -130,6 +130,7 @@ def test_validating_leaves_the_optimizer_alone_within_a_fit_too(learn: Learner) 
     assert [group["lr"] for group in learn.opt.param_groups] == [0.125] * len(learn.opt.param_groups)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keeps", [True, False])
 def test_a_stream_whose_loader_has_workers_may_be_interrupted(
     learn: Learner, blobs: tuple[Tensor, ...], keeps: bool

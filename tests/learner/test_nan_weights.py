@@ -12,6 +12,7 @@ from learnkit import DataBunch, Learner, LearnkitWarning, TrainState, load_learn
 from learnkit.callbacks import EMA, SWA, Callback, SaveModel
 from learnkit.errors import ExportError
 from tests.conftest import Blobs
+from tests.doubles import slow
 
 
 def network() -> nn.Module:
@@ -121,7 +122,7 @@ def test_the_best_weights_are_looked_at(dls: DataBunch, tmp_path: Path) -> None:
         learn.fit(1, callbacks=[SaveModel("valid_loss")])
 
 
-@pytest.mark.parametrize("to", ["onnx", "pt2"])
+@pytest.mark.parametrize("to", [slow("onnx"), "pt2"])
 def test_files_for_other_programs_are_refused_by_name(to: str, dls: DataBunch, tmp_path: Path) -> None:
     learn = learner(dls, tmp_path)
     spoil(learn.model, "0.bias", torch.nan)

@@ -124,6 +124,7 @@ def test_two_callbacks_that_set_the_rate_are_refused(blobs: tuple[Tensor, ...]) 
         learn.fit_flat_cos(1)
 
 
+@pytest.mark.slow
 def test_compiling_keeps_the_names_and_the_results(blobs: tuple[Tensor, ...]) -> None:
     plain, compiled = learner(blobs, 2), learner(blobs, 2).compile(backend="eager")
     names = list(plain.model.state_dict())

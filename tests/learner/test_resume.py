@@ -210,6 +210,7 @@ def test_a_call_that_is_done_does_not_run_again(blobs: Blobs) -> None:
     assert learn.recorder.rows == again.recorder.rows
 
 
+@pytest.mark.slow
 def test_another_first_stage_is_refused_although_its_weights_are_gone(blobs: Blobs) -> None:
     body_and_head(blobs).fine_tune(1, checkpoint_every=1)
     with pytest.raises(UsageError, match=r"fit-0 belongs to another fit: lr: \[.*0.002\] there, \[.*0.004\] here"):

@@ -86,6 +86,7 @@ def test_nothing_is_left_behind(class_folder: Path) -> None:
     assert not any(module._forward_pre_hooks for module in learn.model.modules())
 
 
+@pytest.mark.slow
 def test_a_body_that_may_have_seen_the_labels_is_warned_about(class_folder: Path, recwarn: Any) -> None:
     learn = learner(planted(class_folder)[0])
     learn.freeze().fit(1, 1e-3)  # batch norm, which is trained too, does not remember images

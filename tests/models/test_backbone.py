@@ -13,15 +13,14 @@ from learnkit.models.architectures import ARCHITECTURES
 from learnkit.models.build import build_cnn
 from learnkit.models.cut import create_body
 from learnkit.models.stem import first_conv
+from tests.doubles import slow
 
 State = dict[str, Tensor]
 LIGHT = [
-    "squeezenet1_1", "densenet121", "googlenet", "shufflenet_v2_x0_5", "mobilenet_v2", "mobilenet_v3_small",
+    "squeezenet1_1", "shufflenet_v2_x0_5", "mobilenet_v2", "mobilenet_v3_small",
     "mnasnet0_5", "efficientnet_b0", "regnet_x_400mf",
 ]  # fmt: skip
-HEAVY = [
-    pytest.param(name, marks=pytest.mark.slow) for name in ("convnext_tiny", "inception_v3", "swin_t", "swin_v2_t")
-]
+HEAVY = [slow(name) for name in ("convnext_tiny", "densenet121", "googlenet", "inception_v3", "swin_t", "swin_v2_t")]
 
 
 def state_of(name: str) -> State:
@@ -74,6 +73,7 @@ def test_a_custom_cut_is_used(name: str) -> None:
     assert len(cnn.groups) == 2
 
 
+@pytest.mark.slow
 def test_for_a_cut_without_features_the_error_names_the_network_and_the_fix() -> None:
     with pytest.raises(UsageError, match=r"the body cut from alexnet returns a tensor of shape .* Pass another cut="):
         build_cnn("alexnet", 3, cut=lambda network: network, pretrained=False)

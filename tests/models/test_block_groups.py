@@ -8,6 +8,7 @@ from learnkit import DataBunch, LayerDecay, Learner, cnn_learner
 from learnkit.models import blocks, build_cnn
 from learnkit.models.groups import group_numbers
 from learnkit.optim.groups import spread_rates
+from tests.doubles import slow
 
 timm = pytest.importorskip("timm")
 
@@ -53,7 +54,7 @@ def test_attention_pooling_is_in_the_group_of_the_last_block() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "n_blocks"), [("resnet18", 8), ("densenet121", 58), ("mobilenet_v2", 17), ("vgg11", 7), ("alexnet", 4)]
+    ("name", "n_blocks"), [("resnet18", 8), ("densenet121", 58), ("mobilenet_v2", 17), slow("vgg11", 7), ("alexnet", 4)]
 )
 def test_networks_of_torchvision_have_a_stem_their_blocks_and_the_head(name: str, n_blocks: int) -> None:
     cnn = build_cnn(name, 3, pretrained=False, split_on=blocks)

@@ -109,6 +109,7 @@ def test_merging_keeps_the_outputs_and_leaves_the_plain_network() -> None:
     assert not torch.equal(weight, built(lora=None)[0].network.blocks[0].mlp.fc1.weight)
 
 
+@pytest.mark.slow
 def test_the_spec_matches_its_model_and_goes_through_json() -> None:
     spec = BackboneSpec(ARCH, 3, lora=4, image_size=(32, 32))
     again = BackboneSpec.from_json(spec.to_json())

@@ -34,6 +34,7 @@ def test_features_are_those_before_the_pooling() -> None:
     assert not network.pooled
 
 
+@pytest.mark.slow
 def test_channels_that_come_last_are_moved_to_the_second_place() -> None:
     name = "swin_tiny_patch4_window7_224"
     network = create_timm(f"timm/{name}", 3, (64, 96))

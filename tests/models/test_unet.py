@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from learnkit.errors import UsageError
 from learnkit.models import Unet, build_unet
 from learnkit.modes import eval_mode
-from tests.doubles import refused
+from tests.doubles import refused, slow
 
-BACKBONES = ["resnet18", "vgg11_bn", "alexnet", "squeezenet1_1", "densenet121", "mobilenet_v2", "mobilenet_v3_small",
-             "efficientnet_b0", "convnext_tiny", "regnet_x_400mf", "shufflenet_v2_x0_5", "mnasnet0_5"]  # fmt: skip
+BACKBONES = [
+    "resnet18", slow("vgg11_bn"), "alexnet", "squeezenet1_1", slow("densenet121"), "mobilenet_v2", "mobilenet_v3_small",
+    "efficientnet_b0", slow("convnext_tiny"), "regnet_x_400mf", "shufflenet_v2_x0_5", "mnasnet0_5",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BACKBONES)

@@ -49,6 +49,7 @@ def frozen_values(learn: Learner) -> dict[str, Tensor]:
     return {n: p.detach().clone() for n, p in learn.model.named_parameters() if ".lora_" not in n and n[0] == "0"}
 
 
+@pytest.mark.slow
 def test_freezing_and_unfreezing_never_train_the_base(base: dict[str, Tensor]) -> None:
     learn = cnn_learner(data(), ARCH, lora=2, weights=base, seed=1)
     body, at_first = frozen_values(learn), trained(learn)
@@ -105,6 +106,7 @@ def test_another_base_or_none_is_refused(learn: Learner, base: dict[str, Tensor]
         load_learner(file, weights=base, model=learn.model)
 
 
+@pytest.mark.slow
 def test_a_tensor_of_the_base_that_was_changed_is_in_the_file(
     learn: Learner, base: dict[str, Tensor], tmp_path: Path
 ) -> None:
@@ -183,6 +185,7 @@ def test_frozen_adapters_from_a_file_train_after_unfreeze_and_the_base_does_not(
     assert trained(loaded.unfreeze()) == at_first
 
 
+@pytest.mark.slow
 def test_an_earlier_reader_refuses_the_file(
     learn: Learner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: dict[str, Tensor]
 ) -> None:

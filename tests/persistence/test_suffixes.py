@@ -12,7 +12,7 @@ from learnkit import DataBunch, Learner, load_learner
 from learnkit.callbacks import SaveModel
 from learnkit.errors import MissingFileError, UsageError
 from learnkit.persistence.suffixes import existing, with_suffix
-from tests.doubles import refused
+from tests.doubles import refused, slow
 
 # A name, and what is written under it by the rule: a known suffix is kept, to anything else the first is appended.
 NAMES = ["model", "model.v2", "v1.2", "model.pth.tar", "model.bin", "model.2024-05-01", "model.tar"]
@@ -48,7 +48,7 @@ def test_the_suffix_of_the_format_is_kept(learn: Learner, suffix: str, tmp_path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("to", ["onnx", "pt2"])
+@pytest.mark.parametrize("to", [slow("onnx"), "pt2"])
 def test_other_programs_get_theirs_by_the_same_rule(learn: Learner, name: str, to: Any, tmp_path: Path) -> None:
     if to == "onnx":
         pytest.importorskip("onnxscript")

@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from learnkit.plots import confusion_matrix
 from learnkit.plots.evaluation import label_bars, predicted_against_actual, ranking_curves, residual_histograms
-from tests.doubles import refused
+from tests.doubles import refused, slow
 
 
 def test_a_confusion_matrix_shows_counts_or_shares() -> None:
@@ -45,6 +45,7 @@ def luminance(rgb: tuple[float, ...]) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+@pytest.mark.slow
 def test_numbers_can_be_read_on_every_shade() -> None:
     for share in range(101):
         axes = confusion_matrix(np.array([[share, 100 - share], [0, 1]]), ["a", "b"]).axes[0]
@@ -64,7 +65,7 @@ def test_a_long_class_name_keeps_its_beginning() -> None:
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("n", [2, 5, 40])
+@pytest.mark.parametrize("n", [2, 5, slow(40)])
 @pytest.mark.parametrize("name", ["c", "german_shorthaired_pointer_dog"])
 def test_all_text_of_a_confusion_matrix_is_inside_the_figure(n: int, name: str, normalize: bool) -> None:
     figure = confusion_matrix(np.eye(n, dtype=np.int64), [name] * n, normalize)

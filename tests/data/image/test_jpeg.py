@@ -75,6 +75,7 @@ def test_at_least_two_pixels_are_left_for_each_that_is_seen(box: Any, shape: Any
     assert View(box, shape).factor(margin) == factor
 
 
+@pytest.mark.slow
 def test_large_photos_differ_by_a_fraction_of_a_gray_level() -> None:
     """The bounds that docs/data.md gives."""
     data = encoded(photo(1600, 1200), quality=90)

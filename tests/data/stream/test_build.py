@@ -131,6 +131,7 @@ def small_learner(dls: ImageDataBunch, path: Path) -> Learner:
     return Learner(dls, model, groups=list(model), metrics="accuracy", path=path, seed=1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*look almost like two others")  # to a network that has learned nothing
 def test_what_a_learner_says_of_a_stream_is_what_it_says_of_the_files(
     class_folder: Path, packed: Path, tmp_path: Path

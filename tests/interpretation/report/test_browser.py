@@ -89,6 +89,7 @@ def test_the_pairs_next_to_the_matrix_open_the_same_images(visit: Callable[..., 
     assert " taken for " in page.locator(f"#{target} h3").inner_text()
 
 
+@pytest.mark.slow
 def test_cells_open_and_close_by_the_keyboard(visit: Callable[..., Visit], file: Path) -> None:
     page = visit(file).page
     page.keyboard.press("Tab")
@@ -108,6 +109,7 @@ def test_cells_open_and_close_by_the_keyboard(visit: Callable[..., Visit], file:
     assert page.evaluate("document.activeElement.getAttribute('popovertarget')") == target
 
 
+@pytest.mark.slow
 def test_the_matrix_can_be_skipped(visit: Callable[..., Visit], file: Path) -> None:
     page = visit(file).page
     page.locator("section .skip").focus()
@@ -142,6 +144,7 @@ def test_the_table_is_sorted_by_every_column(visit: Callable[..., Visit], file: 
     assert page.locator(".sortable tfoot tr").last.bounding_box()["y"] > page.locator(".rows").bounding_box()["y"]
 
 
+@pytest.mark.slow
 def test_the_table_is_sorted_by_the_keyboard(visit: Callable[..., Visit], file: Path) -> None:
     page = visit(file).page
     page.locator(".by-a0").focus()
@@ -228,6 +231,7 @@ TEXTS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_in_light_and_dark(visit: Callable[..., Visit], file: Path, scheme: str) -> None:
     page = visit(file, color_scheme=scheme).page
@@ -246,6 +250,7 @@ def test_dark_mode_is_dark(visit: Callable[..., Visit], file: Path) -> None:
     assert backgrounds == {"light": "rgb(246, 247, 248)", "dark": "rgb(21, 23, 27)"}
 
 
+@pytest.mark.slow
 def test_everything_has_a_name(visit: Callable[..., Visit], file: Path) -> None:
     page = visit(file).page
     assert page.locator("html").get_attribute("lang") == "en"
@@ -314,6 +319,7 @@ def test_the_legend_has_the_colors_of_the_cells(
     assert [round(shade**2 * 100) for shade in shades] == [int(share.strip("%")) for share in shares]
 
 
+@pytest.mark.slow
 def test_numbers_are_above_their_bars(visit: Callable[..., Visit], file: Path) -> None:
     page = visit(file).page
     for selector in (".share", ".chance"):
@@ -344,6 +350,7 @@ def full(interpret: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
     return write_report(tmp_path_factory.mktemp("full") / "report.html", made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [400, 1400])
 def test_certainty_and_look_alikes_fit_into_the_page(visit: Callable[..., Visit], full: Path, width: int) -> None:
     seen = visit(full, viewport={"width": width, "height": 800})
@@ -370,6 +377,7 @@ def test_certainty_and_look_alikes_fit_into_the_page(visit: Callable[..., Visit]
     assert seen.logged == []
 
 
+@pytest.mark.slow
 def test_the_new_sections_are_reached_and_named(visit: Callable[..., Visit], full: Path) -> None:
     page = visit(full).page
     links = page.locator("nav a").all_inner_texts()
@@ -384,6 +392,7 @@ def test_the_new_sections_are_reached_and_named(visit: Callable[..., Visit], ful
     assert page.locator("#alike img").first.get_attribute("alt").startswith("validation, labeled a label")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_certainty_and_look_alikes_can_be_read(visit: Callable[..., Visit], full: Path, scheme: str) -> None:
     page = visit(full, color_scheme=scheme).page

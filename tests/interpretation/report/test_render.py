@@ -202,6 +202,7 @@ def test_a_thousand_real_photos_stay_below_five_megabytes(interpret: Interpret, 
     assert file.read_text().count("<img ") >= 1000
 
 
+@pytest.mark.slow
 def test_images_give_way_before_the_page_grows(
     interpret: Interpret, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

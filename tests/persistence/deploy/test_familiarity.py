@@ -19,6 +19,7 @@ from learnkit.data.tasks import MultiLabel, Regression
 from learnkit.errors import LearnkitWarning
 from learnkit.persistence.deploy.familiarity import FamiliarityScore, output_names, without_familiarity
 from tests.cli.trained import COLORS, draw
+from tests.doubles import slow
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -62,15 +63,8 @@ def by_numpy(fitted: FittedCertainty, raw: Any, features: Any) -> Any:
 
 
 @pytest.mark.parametrize("activation", [True, False])
-@pytest.mark.parametrize("grouped", [True, False])
-@pytest.mark.parametrize(
-    "task",
-    [
-        None,
-        pytest.param(MultiLabel(("one", "two")), marks=pytest.mark.slow),
-        pytest.param(Regression(("a", "b")), marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("grouped", [slow(True), False])
+@pytest.mark.parametrize("task", [None, slow(MultiLabel(("one", "two"))), slow(Regression(("a", "b")))])
 def test_files_return_the_score(task: Any, grouped: bool, activation: bool, tmp_path: Path) -> None:
     learn, x = learner(task, grouped=grouped), inputs()
     file = learn.export(tmp_path / "m.onnx", to="onnx", activation=activation)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from learnkit import DataBunch, Learner, load_learner
 from learnkit.errors import ExportError
+from tests.doubles import slow
 
 CLASSES = ["a", "b", "c"]
 
@@ -41,7 +42,7 @@ def run(file: Path, x: Tensor) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["linear", "convolutions"])
-@pytest.mark.parametrize("quantize", [None, "int8"])
+@pytest.mark.parametrize("quantize", [None, slow("int8")])
 def test_float16_in_onnx(kind: str, quantize: Any, tmp_path: Path) -> None:
     learn, x = learner(torch.float16, kind)
     file = learn.export(tmp_path / "a", to="onnx", quantize=quantize)
@@ -69,7 +70,7 @@ def test_float16_with_wrong_numbers_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("quantize", [None, "int8"])
+@pytest.mark.parametrize("quantize", [None, slow("int8")])
 def test_bfloat16_in_onnx_is_refused_with_advice_that_works(quantize: Any, tmp_path: Path) -> None:
     learn, x = learner(torch.bfloat16)
     with pytest.raises(ExportError, match=r'in bfloat16, in which onnxruntime .* to="pt2", or .* model\.float\(\)'):

@@ -106,6 +106,7 @@ def test_masks_several_labels_and_numbers_are_measured_in_their_metrics(tmp_path
         assert 0 < facts["mean_abs_diff"] < 0.05 * facts["max_abs_output"], (task, facts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sides", [(), (4, 5)])
 def test_the_mean_error_of_each_output_is_taken_off(sides: tuple[int, ...]) -> None:
     x = torch.randn(6, 3, *sides, generator=torch.Generator().manual_seed(0))
@@ -119,6 +120,7 @@ def test_the_mean_error_of_each_output_is_taken_off(sides: tuple[int, ...]) -> N
     torch.testing.assert_close(runner(model)(x), x)
 
 
+@pytest.mark.slow
 def test_of_several_outputs_each_has_its_own_mean_error_taken_off() -> None:
     x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
 
@@ -215,6 +217,7 @@ def test_without_data_to_calibrate_on_it_is_refused(learn: Learner, tmp_path: Pa
     assert [file.name for file in tmp_path.iterdir()] == ["a.lk"]
 
 
+@pytest.mark.slow
 def test_a_model_of_which_nothing_becomes_8_bits_is_refused(tmp_path: Path) -> None:
     x, y = torch.eye(4, dtype=torch.float64), torch.arange(4)
     dls = DataBunch.from_tensors(x, y, x, y, bs=4, classes=list("abcd"), device="cpu")

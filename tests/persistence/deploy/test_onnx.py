@@ -147,6 +147,7 @@ def test_one_valid_file_without_paths_of_the_machine(exported: Path) -> None:
     assert str(Path(__file__).parents[2]).encode() not in content
 
 
+@pytest.mark.slow
 def test_a_compiled_multilabel_model_is_not_changed(tmp_path: Path, capfd: Any, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
@@ -219,6 +220,7 @@ def test_a_model_beyond_two_gigabytes_is_refused(tmp_path: Path, monkeypatch: An
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_torch_prints_and_warns_is_not_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any, logged: list[logging.LogRecord]
 ) -> None:

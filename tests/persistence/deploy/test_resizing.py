@@ -48,6 +48,7 @@ def test_the_pixels_are_those_of_pillow(method: Method, interpolation: Interpola
         assert worst == 0, (height, width)
 
 
+@pytest.mark.slow
 def test_several_gray_images_at_once() -> None:
     pixels = torch.randint(0, 256, (3, 50, 20, 1), dtype=torch.uint8)
     network = ResizeImages(Resize((10, 12)))

@@ -15,6 +15,7 @@ from learnkit import DataBunch, Learner
 from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.errors import ExportError
 from learnkit.losses.activations import at_temperature
+from tests.doubles import slow
 
 
 class TwoHeads(nn.Module):
@@ -172,7 +173,8 @@ def test_eight_bits_of_several_outputs_are_near_the_predictions(form: str, tmp_p
     assert all(output["mean_abs_diff"] < 0.02 * output["max_abs_output"] for output in facts["outputs"])
 
 
-@pytest.mark.parametrize("preprocessing", [True, pytest.param("full", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("preprocessing", [True, "full"])
 def test_eight_bits_of_several_outputs_take_whole_images(preprocessing: Any, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -194,7 +196,7 @@ def test_eight_bits_of_several_outputs_take_whole_images(preprocessing: Any, tmp
     np.testing.assert_allclose(found, learn.get_preds()[0].numpy(), atol=0.05)
 
 
-@pytest.mark.parametrize("options", [{}, {"quantize": "int8"}])
+@pytest.mark.parametrize("options", [{}, slow({"quantize": "int8"})])
 @pytest.mark.parametrize("to", ["onnx", "pt2"])
 def test_raw_outputs_of_several_are_refused_with_advice_that_keeps_them(
     to: Any, options: dict[str, Any], tmp_path: Path

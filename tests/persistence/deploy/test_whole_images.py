@@ -76,6 +76,7 @@ def test_a_process_without_torch_predicts_what_the_learner_predicts(learn: Learn
     np.testing.assert_allclose(json.loads(run.stdout), expected.numpy(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_description_says_what_was_compared(exported: Path) -> None:
     facts = described(exported)
     assert facts["preprocessing"] == "full"
@@ -87,6 +88,7 @@ def test_the_description_says_what_was_compared(exported: Path) -> None:
     assert checked["max_abs_diff"] == checked["max_abs_diff_of_predict"] < 1e-5
 
 
+@pytest.mark.slow
 def test_a_learner_without_images_is_checked_on_made_ones(learn: Learner, tmp_path: Path) -> None:
     loaded = load_learner(learn.export(tmp_path / "model.lk"), model=learn.model, device="cpu")
     checked = described(loaded.export(tmp_path / "model.pt2", to="pt2", preprocessing="full"))["parity"]["whole_images"]

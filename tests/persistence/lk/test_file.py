@@ -245,6 +245,7 @@ def test_forged_headers_are_refused(lk: Path, change: Callable[[Header], object]
         read(lk)
 
 
+@pytest.mark.slow
 def test_more_tensors_than_are_read_are_refused(lk: Path) -> None:
     row = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
     header, data = split(lk.read_bytes())

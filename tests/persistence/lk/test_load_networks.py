@@ -10,8 +10,10 @@ from learnkit.models import BackboneSpec
 from learnkit.persistence.lk.file import write_export
 from learnkit.persistence.lk.load import read_export
 from learnkit.persistence.spec import ExportSpec
+from tests.doubles import slow
 
-FEW = ["resnet18", "googlenet", "regnet_x_400mf"]  # plain; with a buffer outside the state dict; not built on meta
+# Plain; with a buffer outside the state dict; not built on meta.
+FEW = ["resnet18", slow("googlenet"), slow("regnet_x_400mf")]
 MANY = [
     "alexnet", "vgg11_bn", "squeezenet1_0", "densenet121", "inception_v3", "shufflenet_v2_x0_5", "mobilenet_v2",
     "mobilenet_v3_small", "mnasnet0_5", "efficientnet_b0", "efficientnet_v2_s", "convnext_tiny", "regnet_y_400mf",
