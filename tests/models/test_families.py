@@ -29,12 +29,11 @@ TOTALS: dict[str, tuple[int, list[int] | None]] = {
     "wide_resnet50_2": (68_945_728 + 522, None),
 }
 SMALL = [
-    "resnet18", "alexnet", "squeezenet1_0", "shufflenet_v2_x0_5", "mobilenet_v2", "mobilenet_v3_small",
-    "mnasnet0_5", "efficientnet_b0", "regnet_x_400mf", "regnet_y_400mf",
+    "resnet18", "alexnet", "squeezenet1_0", "googlenet", "shufflenet_v2_x0_5", "mobilenet_v2", "mobilenet_v3_small",
+    "mnasnet0_5", "efficientnet_b0", "regnet_x_400mf", "regnet_y_400mf", "densenet121", "swin_t", "vit_b_32",
     "timm/vit_tiny_patch16_224", "timm/tf_efficientnet_lite0", "timm/convnext_atto", "timm/pit_ti_224",
 ]  # fmt: skip
 LARGE = [
-    "googlenet", "densenet121", "swin_t", "vit_b_32",
     "resnet34", "resnet50", "resnext50_32x4d", "vgg16", "vgg16_bn", "densenet161", "inception_v3",
     "shufflenet_v2_x1_0", "mobilenet_v3_large", "wide_resnet50_2", "mnasnet1_0", "efficientnet_v2_s", 
     "swin_v2_t", "vit_b_16", "vgg11", "vgg11_bn", "squeezenet1_1", "regnet_x_800mf", "convnext_tiny",

@@ -32,7 +32,7 @@ def graph_of(
     Raises:
         ExportError: a network that cannot be captured, or that ONNX has no operators for.
     """
-    program = export_graph(network, inputs, free)
+    program = _with_maxima(export_graph(network, inputs, free))
     try:
         with quiet():
             exported = torch.onnx.export(
@@ -51,6 +51,19 @@ def graph_of(
     assert exported is not None  # only the old exporter returns None
     _clean(exported.model_proto.graph)
     return exported.model_proto
+
+
+def _with_maxima(program: "torch.export.ExportedProgram") -> "torch.export.ExportedProgram":
+    """Max pooling to one feature as a maximum: of adaptive max pooling, older versions of torch know no ONNX."""
+    pooling = torch.ops.aten.adaptive_max_pool2d.default
+
+    def maximum(x: Tensor, output_size: Sequence[int]) -> Any:
+        if list(output_size) != [1, 1]:
+            return NotImplemented
+        return x.amax((-2, -1), keepdim=True), x.new_zeros((*x.shape[:-2], 1, 1), dtype=torch.int64)
+
+    is_used = any(node.target is pooling for node in program.graph.nodes)
+    return program.run_decompositions({pooling: maximum}) if is_used else program
 
 
 def joined(first: Any, second: Any, prefix: str) -> Any:

@@ -3,10 +3,13 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from learnkit.data.image.resize import Resize
+from learnkit.models.head import AdaptiveConcatPool2d
 from learnkit.persistence.deploy.onnx_graph import annotate, graph_of, joined, runner
 from learnkit.persistence.deploy.resizing import ResizeImages
+from tests.doubles import slow
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -39,3 +42,23 @@ def test_a_joined_graph_takes_any_size_and_names_it() -> None:
         x = torch.randint(0, 256, shape, dtype=torch.uint8)
         assert torch.equal(run(x), resize(x).float() / 2)
     assert b"site-packages" not in model.SerializeToString()
+
+
+class Largest(nn.Module):
+    """Max pooling as a function: (N, C, H, W) -> (N, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.adaptive_max_pool2d(x, 1).flatten(1)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [AdaptiveConcatPool2d(), slow(nn.AdaptiveMaxPool2d((1, 1))), slow(Largest())],
+    ids=["concat", "layer", "function"],
+)
+def test_max_pooling_to_one_feature_is_a_maximum(pool: nn.Module) -> None:
+    """As torch 2.11 writes no other form of it."""
+    network, x = nn.Sequential(nn.Conv2d(3, 4, 3), pool, nn.Flatten()).eval(), torch.randn(3, 3, 8, 8)
+    graph = graph_of(network, x)
+    assert "ReduceMax" in {node.op_type for node in graph.graph.node}
+    torch.testing.assert_close(runner(graph.SerializeToString())(x), network(x))
