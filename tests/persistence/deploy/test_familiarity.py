@@ -164,7 +164,7 @@ def test_of_images(photos: Learner, preprocessing: Any, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:int8. accuracy falls")
 def test_a_file_of_8_bits_does_not_return_it(photos: Learner, tmp_path: Path) -> None:
     with pytest.warns(
-        LearnkitWarning, match="the file does not return familiarity, whose threshold is that of the flo"
+        LearnkitWarning, match="the file does not return familiarity, whose threshold is that of the network before"
     ):
         file = photos.export(tmp_path / "m.onnx", to="onnx", quantize="int8")
     assert [each.name for each in onnxruntime.InferenceSession(file).get_outputs()] == ["output"]
