@@ -186,7 +186,7 @@ def _checked_swaps(swaps: Any, names: tuple[str, ...]) -> tuple[tuple[str, str],
     expected = "pairs of names, each point in one pair at most"
     try:
         pairs = tuple((str(one), str(other)) for one, other in swaps)
-    except (OverflowError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise UsageError("Points: swaps", got=swaps, expected=expected) from error
     named = [name for pair in pairs for name in pair]
     if unknown := [name for name in named if name not in names]:

@@ -13,6 +13,7 @@ from learnkit.data.loading.loaders import ImageLoader, TensorLoader
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel
 from learnkit.errors import UsageError, warn
+from learnkit.losses.settings import are_weights
 from learnkit.losses.weights import balanced_pos_weights, balanced_weights, weights_of_counts
 from learnkit.text import shortened
 
@@ -95,8 +96,7 @@ def _as_given(class_weights: Any, task: Classification | MultiLabel | Segmentati
         weights = torch.as_tensor(numbers, dtype=torch.float32)
     except (OverflowError, TypeError, ValueError, RuntimeError):  # not numbers, or lists of different lengths
         weights = torch.empty(0)
-    fits = weights.shape == (len(task.classes),) and bool((weights.isfinite() & (weights >= 0)).all())
-    if not fits or not bool(weights.any()):
+    if weights.shape != (len(task.classes),) or not are_weights(weights):
         expected = f"{len(task.classes)} numbers of 0 or more, one per class, not all of them 0"
         raise UsageError("class_weights", got=class_weights, expected=expected)
     return weights

@@ -13,6 +13,7 @@ from learnkit.arguments import checks_methods
 from learnkit.callbacks.precision import MixedPrecision
 from learnkit.data.loading.from_datasets import check_yields_batches
 from learnkit.data.loading.loaders import ImageLoader
+from learnkit.data.loading.targets import SET_NAMES
 from learnkit.device import Compute
 from learnkit.distributed.failures import told
 from learnkit.distributed.world import world
@@ -251,5 +252,5 @@ def _name_of(source: Source | None) -> str:
     if isinstance(source, Iterable) and not isinstance(source, str):
         return "given"
     part = DatasetType.Valid if source is None else DatasetType.of(source, "dl")
-    names = {DatasetType.Valid: "validation", DatasetType.Test: "test"}
-    return names.get(part, "training")
+    name = "train" if part == DatasetType.Fix else part.name.lower()
+    return SET_NAMES.get(name, name)

@@ -15,9 +15,14 @@ from learnkit.losses.scores import REDUCTIONS
 from learnkit.text import name_of
 from learnkit.types import Loss
 
-__all__ = ["check_settings", "weights_of"]
+__all__ = ["are_weights", "check_settings", "weights_of"]
 
 WEIGHTS = "finite numbers of 0 or more, not all of them 0"
+
+
+def are_weights(weights: Tensor) -> bool:
+    """Whether these are finite numbers of 0 or more, and not all of them 0."""
+    return bool((weights.isfinite() & (weights >= 0)).all()) and bool(weights.any())
 
 
 def weights_of(what: str, got: Any) -> Tensor | None:
@@ -40,7 +45,7 @@ def weights_of(what: str, got: Any) -> Tensor | None:
         weights = weights if weights.is_floating_point() else weights.to(torch.get_default_dtype())
     except (OverflowError, TypeError, ValueError, RuntimeError):
         weights = torch.empty(0)
-    if not bool((weights.isfinite() & (weights >= 0)).all()) or not bool(weights.any()):
+    if not are_weights(weights):
         raise UsageError(what, got=got, expected=WEIGHTS)
     return weights
 

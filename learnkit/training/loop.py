@@ -52,6 +52,7 @@ def fit(state: TrainState, callbacks: CallbackList, checkpoints: Checkpoints | N
             callbacks.agree()
             callbacks.notify(Callback.before_fit, state)
             state.parallel = parallel(state)
+            share_added(state)
             checkpoints.begin(state, callbacks)
             state.began += time.monotonic()
             for state.epoch in range(state.start_epoch, state.n_epochs):

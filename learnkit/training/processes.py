@@ -52,10 +52,7 @@ def parallel(state: TrainState) -> Parallel | Sharded | None:
             f"the loss is one number for a whole batch (per_batch=True), in training for each process's share, a "
             f"{world.size}th: weights and training losses differ from those of one process"
         )
-    if state.parallel is None:
-        state.parallel = Parallel(state.model, own_parameters(state.model, state.loss_func))
-    share_added(state)
-    return state.parallel
+    return state.parallel or Parallel(state.model, own_parameters(state.model, state.loss_func))
 
 
 def share_added(state: TrainState) -> None:

@@ -10,11 +10,10 @@ from typing import Any, NoReturn
 
 from learnkit.distributed.world import world
 
-__all__ = ["ENDED_BY", "PREEMPTED", "Signals", "ending_in_order"]
+__all__ = ["ENDED_BY", "Signals", "ending_in_order"]
 
 REPORTS_DEAD_WORKERS = "torch.utils.data._utils.signal_handling"
 REPEATS = 30.0  # seconds in which a launcher may pass on a signal that its processes have received already
-PREEMPTED = 128 + signal.SIGTERM  # the exit status of a process ended by SIGTERM: 143
 HANGUP = getattr(signal, "SIGHUP", None)  # of a terminal that was closed, an ssh connection that broke; not on Windows
 FROM_OUTSIDE = tuple(number for number in (signal.SIGTERM, HANGUP) if number is not None)
 ENDED_BY = {128 + number: number.name for number in FROM_OUTSIDE}  # names of signals by exit status

@@ -81,6 +81,7 @@ def test_an_error_that_cannot_be_shown_is_none(number: int, monkeypatch: pytest.
     with (tmp_path / "file").open("w") as file:
         monkeypatch.setattr(sys, "stderr", Broken(file, number))
         print_error("x")
+    assert (tmp_path / "file").read_text() == ""
     monkeypatch.setattr(sys, "stderr", None)
     print_error("x")
 
